@@ -1,0 +1,47 @@
+"""When the exchange is open: NYSE's holidays and half days. The only import of holidays.
+
+The package knows dates, the hours are ours (09:30 to 16:00, half days to 13:00, New York time).
+Unscheduled closures are known to no calendar.
+"""
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import holidays
+
+from ibloop.core.sessions import Session
+
+NYSE_ZONE = ZoneInfo("America/New_York")
+OPEN, CLOSE, HALF_DAY_CLOSE = time(9, 30), time(16, 0), time(13, 0)
+
+
+@lru_cache(maxsize=4)
+def _closures(year: int) -> tuple[frozenset[date], frozenset[date]]:
+    """Return the closed days and the half days of a year."""
+    closed = holidays.financial_holidays("NYSE", years=year)
+    half = holidays.financial_holidays("NYSE", years=year, categories=("half_day",))
+    return frozenset(closed), frozenset(half)
+
+
+def nyse_session(day: date) -> Session | None:
+    """Return the regular session of a date in New York, ``None`` when the exchange is closed."""
+    closed, half = _closures(day.year)
+    if day.weekday() > 4 or day in closed:
+        return None
+    closes = HALF_DAY_CLOSE if day in half else CLOSE
+    return Session(
+        datetime.combine(day, OPEN, NYSE_ZONE).astimezone(UTC),
+        datetime.combine(day, closes, NYSE_ZONE).astimezone(UTC),
+    )
+
+
+def session_at(calendar: str, now: datetime) -> Session | None:
+    """Return the session that contains ``now``, ``None`` while the market is closed.
+
+    The calendar ``always`` is for simulations: open now and for another week.
+    """
+    if calendar == "always":
+        return Session(now - timedelta(days=1), now + timedelta(days=7))
+    session = nyse_session(now.astimezone(NYSE_ZONE).date())
+    return session if session is not None and session.contains(now) else None

@@ -1,0 +1,129 @@
+"""The audit log: who did what to which subject, in a hash chain from the first row.
+
+Each row's hash is the SHA-256 (lower-case hex) of the UTF-8 bytes of the canonical JSON array
+``[seq, at, actor, event, subject, payload, prev_hash]``: no spaces, ASCII with ``\\uXXXX``
+escapes, ``seq`` a number, everything else a string exactly as stored (``payload`` is the stored
+JSON text as a string). ``prev_hash`` is the hash of the row before; 64 zeros for the first.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from ibloop.adapters.ledger.connection import Connection, Row, Tx
+from ibloop.adapters.ledger.values import insert_sql, json_text, parse_time, select_sql, time_text
+
+FIRST_PREV_HASH = "0" * 64
+
+_COLUMNS = ("seq", "at", "actor", "event", "subject", "payload", "prev_hash", "hash")
+_INSERT = insert_sql("audit_log", _COLUMNS)
+_SELECT = select_sql("audit_log", _COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One row as stored; ``payload`` is the parsed JSON object."""
+
+    seq: int
+    at: datetime
+    actor: str
+    event: str
+    subject: str
+    payload: dict[str, object]
+    prev_hash: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditVerdict:
+    """The state of the chain: number of rows, and the first broken one with the reason."""
+
+    rows: int
+    broken_seq: int | None
+    reason: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether nothing was found."""
+        return self.broken_seq is None
+
+
+def append(
+    tx: Tx, actor: str, event: str, subject: str, payload: Mapping[str, object], now: datetime
+) -> int:
+    """Append one row and return its sequence number.
+
+    ``event`` is ``noun.verb_past``; ``payload`` holds JSON values, decimals and times.
+    """
+    last = tx.execute("SELECT hash FROM audit_log ORDER BY seq DESC LIMIT 1").fetchone()
+    counter = tx.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit_log'").fetchone()
+    # From the counter, not from the last row: rows cut off the end leave a gap for ever.
+    seq = 1 if counter is None else counter["seq"] + 1
+    row = {
+        "seq": seq,
+        "at": time_text(now),
+        "actor": actor,
+        "event": event,
+        "subject": subject,
+        "payload": json_text(payload),
+        "prev_hash": FIRST_PREV_HASH if last is None else last["hash"],
+    }
+    tx.execute(_INSERT, {**row, "hash": _hash(row)})
+    return int(seq)
+
+
+def verify(db: Connection) -> AuditVerdict:
+    """Walk the chain from the first row; stop at the first that does not follow from the last."""
+    expected_seq, expected_prev = 1, FIRST_PREV_HASH
+    for row in db.execute(f"{_SELECT} ORDER BY seq"):
+        reason = _fault(row, expected_seq, expected_prev)
+        if reason:
+            return AuditVerdict(_count(db), expected_seq, reason)
+        expected_seq, expected_prev = row["seq"] + 1, row["hash"]
+    counter = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit_log'").fetchone()
+    written = 0 if counter is None else counter["seq"]
+    if written != expected_seq - 1:
+        reason = f"{written} rows were written, the last now is {expected_seq - 1}"
+        return AuditVerdict(_count(db), expected_seq, reason)
+    return AuditVerdict(expected_seq - 1, None, "")
+
+
+def rows(db: Connection, limit: int) -> tuple[AuditRow, ...]:
+    """Return the newest ``limit`` rows, newest first."""
+    found = db.execute(f"{_SELECT} ORDER BY seq DESC LIMIT ?", (limit,))
+    return tuple(_row(row) for row in found)
+
+
+def _fault(row: Row, expected_seq: int, expected_prev: str) -> str:
+    """Return what is wrong with a row, empty if nothing."""
+    if row["seq"] != expected_seq:
+        return f"row {expected_seq} is missing"
+    if row["prev_hash"] != expected_prev:
+        return "its prev_hash is not the hash of the row before"
+    if row["hash"] != _hash(row):
+        return "its hash is not that of its contents"
+    return ""
+
+
+def _hash(row: Mapping[str, object] | Row) -> str:
+    canonical = json.dumps([row[name] for name in _COLUMNS[:-1]], separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _count(db: Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM audit_log").fetchone()[0])
+
+
+def _row(row: Row) -> AuditRow:
+    return AuditRow(
+        seq=row["seq"],
+        at=parse_time(row["at"]),
+        actor=row["actor"],
+        event=row["event"],
+        subject=row["subject"],
+        payload=json.loads(row["payload"]),
+        prev_hash=row["prev_hash"],
+        hash=row["hash"],
+    )

@@ -1,0 +1,69 @@
+"""``ibloop config``: what is in force, and whether it can be used."""
+
+import dataclasses
+
+import click
+
+from ibloop.cli.common import Context, emit, json_option, pass_context, table
+
+
+@click.group()
+def config() -> None:
+    """Show and check the configuration."""
+
+
+@config.command()
+@json_option
+@pass_context
+def show(context: Context, as_json: bool) -> None:
+    """Show every value in force and where the configuration comes from.
+
+    Example: `ibloop config show --profile paper`
+    """
+    profile = context.profile
+    source = str(profile.source) if profile.source else "built-in sim profile"
+    rows = list(flatten(profile.config, ""))
+    data = {
+        "source": source,
+        "data_dir": str(profile.data_dir),
+        "config_hash": profile.config.config_hash,
+        "config": profile.config,
+    }
+    emit("config", data, as_json, lambda: table(("KEY", "VALUE"), rows))
+    if not as_json:
+        click.echo(f"from {source}, data in {profile.data_dir}", err=True)
+
+
+@config.command()
+@json_option
+@pass_context
+def check(context: Context, as_json: bool) -> None:
+    """Check the configuration and what it points at; exits 78 when something is wrong.
+
+    Example: `ibloop config check --config ibloop.toml`
+    """
+    from ibloop.adapters.universe import load_universe
+
+    profile = context.profile
+    universe = load_universe(profile)
+    data = {
+        "source": str(profile.source) if profile.source else None,
+        "mode": profile.config.mode,
+        "account": profile.config.account,
+        "instruments": len(universe.instruments),
+    }
+    text = (
+        f"ok: {profile.config.mode} account {profile.config.account}, {data['instruments']} names"
+    )
+    emit("config", data, as_json, text)
+
+
+def flatten(value: object, prefix: str) -> list[tuple[str, object]]:
+    """Return a tree of dataclasses as dotted keys and values."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return [(prefix, value)]
+    rows: list[tuple[str, object]] = []
+    for field in dataclasses.fields(value):
+        name = f"{prefix}.{field.name}" if prefix else field.name
+        rows.extend(flatten(getattr(value, field.name), name))
+    return rows

@@ -1,0 +1,59 @@
+"""``ibloop db``: migrate, check and describe the ledger."""
+
+from contextlib import closing
+
+import click
+
+from ibloop.adapters.ledger.check import check as check_ledger
+from ibloop.adapters.ledger.connection import migrate as migrate_ledger
+from ibloop.adapters.ledger.connection import schema_sql
+from ibloop.cli.common import Context, emit, json_option, pass_context, table
+from ibloop.errors import Exit
+
+
+@click.group()
+def db() -> None:
+    """Migrate, check and describe the ledger."""
+
+
+@db.command()
+@pass_context
+def migrate(context: Context) -> None:
+    """Create the ledger, or bring it up to date; stop the daemons before.
+
+    The ledger is bound to the profile's mode and account when it is created, for ever.
+    """
+    context.writable_data_dir()
+    applied = migrate_ledger(
+        context.profile.ledger_path, mode=context.config.mode, account=context.config.account
+    )
+    click.echo(f"applied: {', '.join(applied)}" if applied else "up to date, nothing to apply")
+
+
+@db.command()
+@json_option
+@pass_context
+@click.pass_context
+def check(ctx: click.Context, context: Context, as_json: bool) -> None:
+    """Check the whole ledger: pages, references, audit chain, orders against their fills.
+
+    Reads only. Exits 1 when anything is wrong.
+    """
+    with closing(context.open_readonly()) as connection:
+        problems = check_ledger(connection)
+    rows = [(problem.check, problem.subject, problem.text) for problem in problems]
+    data = {"ledger": str(context.profile.ledger_path), "problems": list(problems)}
+    emit(
+        "db", data, as_json, lambda: table(("CHECK", "SUBJECT", "PROBLEM"), rows) if rows else "ok"
+    )
+    if problems:
+        ctx.exit(Exit.FAILED)
+
+
+@db.command()
+@json_option
+def schema(as_json: bool) -> None:
+    """Print the SQL of the ledger's tables, indexes and triggers."""
+    statements = schema_sql()
+    text = "\n\n".join(f"{statement};" for statement in statements)
+    emit("db", {"statements": list(statements)}, as_json, text)

@@ -1,0 +1,121 @@
+"""``ibloop doctor``: whether installation, configuration and data are fit to trade with."""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import click
+
+from ibloop.cli.common import Context, emit, json_option, pass_context, style, table
+from ibloop.errors import Exit, IbloopError
+
+DISK_FREE_BYTES_MIN = 200_000_000
+SQLITE_VERSION_MIN = (3, 51, 3)
+"""Older ones can lose commits of a WAL that two connections checkpoint (sqlite.org/wal.html)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question, its answer, and what to do when the answer is bad."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+@click.command()
+@json_option
+@pass_context
+def doctor(context: Context, as_json: bool) -> None:
+    """Check the installation, the configuration and the data.
+
+    Exits 1 when anything is unfit, and says what to do about it. Example: `ibloop doctor`
+    """
+    checks = [*_installation(), *_profile(context)]
+    rows = [
+        (style("ok", "green") if c.ok else style("BAD", "red"), c.name, c.found, c.advice)
+        for c in checks
+    ]
+    emit("doctor", checks, as_json, lambda: table(("", "CHECK", "FOUND", "WHAT TO DO"), rows))
+    raise SystemExit(Exit.OK if all(c.ok for c in checks) else Exit.FAILED)
+
+
+def _installation() -> Iterator[Check]:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from ibloop.adapters.ledger.connection import sqlite_version
+
+    version = sys.version_info[:3]
+    yield Check(
+        "python",
+        (3, 11) <= version[:2] < (3, 14),
+        ".".join(map(str, version)),
+        "" if (3, 11) <= version[:2] < (3, 14) else "use CPython 3.11 to 3.13",
+    )
+    found = sqlite_version()
+    ok = found >= SQLITE_VERSION_MIN
+    text = ".".join(map(str, found))
+    yield Check("sqlite", ok, text, "" if ok else "install pysqlite3 >= 0.6.1")
+    try:
+        ZoneInfo("US/Eastern")
+        yield Check("time zones", True, "US/Eastern is known")
+    except ZoneInfoNotFoundError:
+        yield Check("time zones", False, "no US/Eastern", "install the package tzdata")
+    library = importlib.metadata.version("ib_insync")
+    same = library == "0.9.86"
+    yield Check("ib_insync", same, library, "" if same else "install ib_insync 0.9.86")
+
+
+def _profile(context: Context) -> Iterator[Check]:
+    from ibloop.adapters.universe import load_universe
+
+    try:
+        profile = context.profile
+    except IbloopError as error:
+        yield Check("configuration", False, str(error), "mend the file, then ask again")
+        return
+    source = str(profile.source) if profile.source else "built-in sim profile"
+    yield Check("configuration", True, f"{source}: {profile.config.mode} {profile.config.account}")
+    yield _asked("universe", lambda: f"{len(load_universe(profile).instruments)} names")
+    yield _data_dir(context)
+    yield from _ledger(context)
+
+
+def _asked(name: str, ask: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, ask())
+    except IbloopError as error:
+        return Check(name, False, str(error), "mend it, then ask again")
+
+
+def _data_dir(context: Context) -> Check:
+    path = context.data_dir
+    if not path.exists():
+        return Check("data directory", True, f"{path} does not exist yet; it is made when needed")
+    if not os.access(path, os.W_OK | os.X_OK):
+        return Check("data directory", False, f"{path} is not writable", "join the group ibloop")
+    free = shutil.disk_usage(path).free
+    ok = free >= DISK_FREE_BYTES_MIN
+    text = f"{path}, {free // 1_000_000} MB free"
+    return Check("data directory", ok, text, "" if ok else "free some disk space")
+
+
+def _ledger(context: Context) -> Iterator[Check]:
+    from ibloop.adapters.ledger.check import check
+
+    if not context.profile.ledger_path.exists():
+        yield Check("ledger", True, "none yet; it is made when the executor first starts")
+        return
+    try:
+        with closing(context.open_readonly()) as db:
+            problems = check(db)
+    except IbloopError as error:
+        yield Check("ledger", False, str(error), "see the message")
+        return
+    text = f"{len(problems)} problems" if problems else "whole, audit chain intact"
+    yield Check("ledger", not problems, text, "`ibloop db check` names them" if problems else "")

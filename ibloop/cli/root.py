@@ -1,0 +1,142 @@
+"""The root of the command tree: lazy subcommands, global options, errors as sentences."""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ibloop import __version__
+from ibloop.cli.common import Context
+from ibloop.errors import Exit, IbloopError
+
+COMMANDS: dict[str, str] = {
+    "demo": "ibloop.cli.demo:demo",
+    "status": "ibloop.cli.status:status",
+    "doctor": "ibloop.cli.doctor:doctor",
+    "rebalance": "ibloop.cli.rebalance:rebalance",
+    "run": "ibloop.cli.run:run",
+    "orders": "ibloop.cli.orders:orders",
+    "fills": "ibloop.cli.fills:fills",
+    "positions": "ibloop.cli.positions:positions",
+    "halt": "ibloop.cli.halt:halt",
+    "resume": "ibloop.cli.halt:resume",
+    "targets": "ibloop.cli.targets:targets",
+    "gateway": "ibloop.cli.gateway:gateway",
+    "stream": "ibloop.cli.stream:stream",
+    "executor": "ibloop.cli.executor:executor",
+    "guard": "ibloop.cli.guard:guard",
+    "sim": "ibloop.cli.sim:sim",
+    "db": "ibloop.cli.db:db",
+    "config": "ibloop.cli.config:config",
+}
+"""Where each command lives, in the order of the help page."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used, and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command, with the global options added throughout."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        if cmd_name != "sim":  # a product of its own: it knows no profiles
+            _add_globals(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from :data:`SUMMARIES`: importing them all would cost a second."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUMMARIES[name]) for name in COMMANDS])
+
+
+SUMMARIES: dict[str, str] = {
+    "demo": "Play a whole week on the simulated gateway: no account needed.",
+    "status": "Show on one screen whether the loop is well.",
+    "doctor": "Check the installation, the configuration and the data.",
+    "rebalance": "Turn target weights into a queued run.",
+    "run": "List, show, retry and cancel runs.",
+    "orders": "List the orders of runs.",
+    "fills": "List executions.",
+    "positions": "List what the broker says we hold.",
+    "halt": "Stop sending orders, now.",
+    "resume": "Clear all halts.",
+    "targets": "Check a targets file.",
+    "gateway": "Run the gateway keeper.",
+    "stream": "Run the price stream.",
+    "executor": "Run the executor.",
+    "guard": "Run the guard.",
+    "sim": "Run a simulated IB Gateway.",
+    "db": "Migrate, check and describe the ledger.",
+    "config": "Show and check the configuration.",
+}
+"""One line a command; a test holds it equal to the command's own help."""
+
+
+def _set_global(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value is not None:
+        setattr(ctx.ensure_object(Context), str(param.name), value)
+
+
+def global_options() -> Iterable[click.Option]:
+    """Return fresh options that name the profile; they work before and after the subcommand."""
+    path = click.Path(path_type=Path)
+    for name, kind, text in (
+        ("--config", path, "Configuration file to use."),
+        ("--profile", str, "Profile to use: /etc/ibloop/NAME.toml."),
+        ("--data", path, "Data directory to use."),
+    ):
+        yield click.Option(
+            [name, f"{name.strip('-')}_option"],
+            type=kind,
+            metavar="NAME" if kind is str else "PATH",
+            expose_value=False,
+            callback=_set_global,
+            help=text,
+        )
+
+
+def _add_globals(command: click.Command) -> None:
+    names = {option for param in command.params for option in param.opts}
+    if "--data" not in names:
+        command.params.extend(global_options())
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            _add_globals(child)
+
+
+@click.command(
+    cls=LazyGroup,
+    params=[*global_options()],
+    epilog="Try `ibloop demo`, then `ibloop status --data data/demo`.",
+)
+@click.version_option(__version__, prog_name="ibloop")
+def ibloop() -> None:
+    """Turn target weights into audited fills at Interactive Brokers.
+
+    Data goes to stdout, talk to stderr. Exit codes: 0 ok, 1 failed, 2 usage, 3 degraded or not
+    running, 65 bad input, 69 gateway unavailable, 75 lock held, 77 refused by a safety rail,
+    78 bad configuration.
+    """
+
+
+def main() -> None:
+    """Run the command line; a person's mistake is one sentence and an exit code."""
+    try:
+        ibloop.main(prog_name="ibloop")
+    except IbloopError as error:
+        click.echo(f"ibloop: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`ibloop orders list | head`): not our failure.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.OK)

@@ -1,0 +1,183 @@
+"""``ibloop run``: what runs did and why; retry and cancel them."""
+
+import getpass
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ibloop.cli.common import Context, emit, json_option, pass_context, table
+from ibloop.errors import RefusedError
+
+if TYPE_CHECKING:
+    from ibloop.adapters.ledger.connection import Connection
+    from ibloop.adapters.ledger.runs import Run
+
+
+@click.group()
+def run() -> None:
+    """List, show, retry and cancel runs."""
+
+
+@run.command("list")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1))
+@json_option
+@pass_context
+def list_runs(context: Context, limit: int, as_json: bool) -> None:
+    """List runs, newest first. Example: `ibloop run list`"""
+    from ibloop.adapters.ledger import runs
+
+    with closing(context.open_readonly()) as db:
+        rows = runs.listing(db, limit)
+    lines = [(r.run_key, r.status, r.reason, r.detail, r.created_at) for r in rows]
+    columns = ("RUN", "STATUS", "REASON", "DETAIL", "CREATED (UTC)")
+    emit("runs", rows, as_json, lambda: table(columns, lines))
+
+
+@run.command()
+@click.argument("name", metavar="RUN")
+@json_option
+@pass_context
+def show(context: Context, name: str, as_json: bool) -> None:
+    """Show one run: gates, target against actual, orders. Example: `ibloop run show 2026W47`"""
+    from ibloop.cli.lookup import run_named
+
+    with closing(context.open_readonly()) as db:
+        found = run_named(db, name)
+        data = _details(db, found)
+    emit("run", data, as_json, lambda: _page(found, data))
+
+
+def _details(db: "Connection", found: "Run") -> dict[str, object]:
+    from ibloop.adapters.ledger import orders, runs, snapshots
+    from ibloop.cli.lookup import order_data
+
+    pretrade = snapshots.pretrade_of(db, found.run_id)
+    rows = [order_data(row) for row in orders.of_run(db, found.run_id)]
+    filled: dict[object, object] = {}
+    for row in orders.of_run(db, found.run_id, found.attempt):
+        filled[row.order.symbol] = row.order.side.sign * row.order.filled_quantity
+    lines = [
+        {
+            "symbol": line.symbol,
+            "weight": line.weight,
+            "baseline_quantity": line.baseline_quantity,
+            "target_quantity": line.target_quantity,
+            "actual_quantity": line.baseline_quantity + filled.get(line.symbol, 0),  # type: ignore[operator]
+            "price": line.price,
+            "note": line.note,
+        }
+        for line in runs.plan_lines(db, found.run_id)
+    ]
+    return {"run": found, "pretrade": pretrade, "plan": lines, "orders": rows}
+
+
+def _page(found: "Run", data: dict[str, object]) -> str:
+    from ibloop.core.lifecycle import REASON_ADVICE
+
+    reason = f" ({found.reason})" if found.reason else ""
+    head = [f"{found.run_key}  {found.status}{reason}  {found.detail}"]
+    if found.reason in REASON_ADVICE:
+        head.append(f"what to do: {REASON_ADVICE[found.reason]}")
+    head.append(f"snapshot {found.snapshot_id or '-'}, attempt {found.attempt}, {found.run_id}")
+    plan: list[dict[str, object]] = data["plan"]  # type: ignore[assignment]
+    sent: list[dict[str, object]] = data["orders"]  # type: ignore[assignment]
+    pages = ["\n".join(head)]
+    if plan:
+        names = ("symbol", "weight", "baseline_quantity", "target_quantity", "actual_quantity")
+        columns = ("SYMBOL", "WEIGHT", "HELD", "TARGET", "ACTUAL", "PRICE", "NOTE")
+        rows = [[*(line[n] for n in names), line["price"], line["note"]] for line in plan]
+        pages.append(table(columns, rows, "Plan"))
+    if sent:
+        from ibloop.cli.orders import COLUMNS, order_line
+
+        pages.append(table(COLUMNS, [order_line(order) for order in sent], "Orders"))
+    return "\n\n".join(pages)
+
+
+@run.command()
+@click.argument("name", metavar="RUN")
+@click.option("--targets", "file", type=click.Path(path_type=Path), help="Another targets file.")
+@json_option
+@pass_context
+def retry(context: Context, name: str, file: Path | None, as_json: bool) -> None:
+    """Ask the gates about a blocked run again and queue it if they pass.
+
+    The next attempt starts from the positions there are by then. Example: `ibloop run retry
+    2026W47`
+    """
+    from ibloop.adapters.host import SystemClock
+    from ibloop.adapters.ledger import snapshots
+    from ibloop.adapters.universe import load_universe
+    from ibloop.cli.lookup import run_named
+    from ibloop.cli.rebalance import exit_code
+    from ibloop.cli.rebalance import show as show_request
+    from ibloop.core.lifecycle import RunState
+    from ibloop.daemons.pretrade import retry_run
+
+    universe = load_universe(context.profile)
+    with closing(context.open_ledger()) as ledger:
+        found = run_named(ledger.db, name)
+        if found.status is not RunState.BLOCKED:
+            raise RefusedError(
+                f"run {found.run_key} is {found.status}; only a blocked run is retried "
+                "(an extra run of the week: `ibloop rebalance --key NAME`)"
+            )
+        before = snapshots.pretrade_of(ledger.db, found.run_id)
+        path = file or Path(before.targets_path if before else context.config.targets.file)
+        asked = retry_run(
+            context.profile,
+            ledger,
+            universe,
+            SystemClock(),
+            run=found,
+            targets_path=path.absolute(),
+            requested_by=getpass.getuser(),
+        )
+    show_request(asked.run, asked.gates, as_json)
+    raise SystemExit(exit_code(asked.run, waited=False, existed=False))
+
+
+@run.command()
+@click.argument("name", metavar="RUN")
+@pass_context
+def cancel(context: Context, name: str) -> None:
+    """End a run: nothing more of it is sent, and what works is cancelled.
+
+    A run under way is ended by the executor, which must be running. Example: `ibloop run cancel
+    2026W47`
+    """
+    from ibloop.adapters.ledger import commands, runs
+    from ibloop.adapters.streamfiles import wake
+    from ibloop.cli.lookup import run_named
+    from ibloop.core.lifecycle import RUN_TERMINAL, RunReason, RunState, may_move
+    from ibloop.daemons.trade_executor import CANCEL_RUN
+
+    by, now = getpass.getuser(), datetime.now(UTC)
+    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
+        found = run_named(tx.db, name)
+        if found.status in RUN_TERMINAL:
+            raise RefusedError(f"run {found.run_key} has ended: {found.status}")
+        at_once = may_move(found.status, RunState.CANCELED) and found.status in {
+            RunState.QUEUED,
+            RunState.BLOCKED,
+            RunState.AWAITING_APPROVAL,
+        }
+        if at_once:
+            runs.move(
+                tx,
+                found.run_id,
+                found.status,
+                RunState.CANCELED,
+                reason=RunReason.CANCELED_BY_OPERATOR,
+                detail=f"canceled by {by} while {found.status}",
+                now=now,
+                actor=by,
+            )
+        else:
+            commands.request(tx, CANCEL_RUN, {"run_id": found.run_id}, by, now)
+    wake(context.profile.stream_dir)
+    said = "canceled" if at_once else "asked the executor to end it; see `ibloop run show`"
+    click.echo(f"run {found.run_key}: {said}", err=True)

@@ -1,0 +1,136 @@
+"""What happened to an order that may be at the broker? Its evidence decides, never its silence.
+
+Fills are stored before anything here is asked, so a verdict is about the order alone. An order
+that the evidence does not show is UNKNOWN: a false stop is cheap, a false second send is not.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ibloop.core.lifecycle import OrderEvent, OrderState
+from ibloop.core.model import BrokerOrder, Evidence, Order
+from ibloop.core.snapshot import is_ours
+
+REQUEST_FAILED_CODES = frozenset(
+    {103, 104, 105, 107, 109, 110, 160, 163, 200, 201, 203, 321, 382, 383, 388, 434, 451, 10243}
+    | set(range(10246, 10253))
+)
+"""Codes by which a gateway refuses a new order (ib-insync-traps section 4). A hint, no proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error callback that named the order: what the broker said, word for word."""
+
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the evidence says of one order.
+
+    ``event`` is ``None`` when nothing changes or when fills alone decide. ``because`` is one
+    sentence for the audit trail and for the person who has to decide about an unknown order.
+    """
+
+    event: OrderEvent | None
+    perm_id: int | None
+    because: str
+
+
+def hint(ib_status: str, why_held: str) -> OrderEvent | None:
+    """Return what an order callback proves by itself: an acknowledgement, or nothing.
+
+    Cancelled, Inactive and Filled are hints that call for evidence; PendingSubmit says nothing.
+    Inactive with ``locate`` is a held short sale that still works.
+    """
+    if ib_status in {"PreSubmitted", "Submitted"}:
+        return OrderEvent.ACKNOWLEDGE
+    if ib_status == "Inactive" and why_held == "locate":
+        return OrderEvent.ACKNOWLEDGE
+    return None
+
+
+def needs_evidence(ib_status: str, why_held: str) -> bool:
+    """Return whether an order callback hints at an end that only evidence can confirm."""
+    ends = ib_status in {"Cancelled", "ApiCancelled", "Inactive", "Filled"}
+    return ends and hint(ib_status, why_held) is None
+
+
+def judge(order: Order, evidence: Evidence, refusal: Refusal | None) -> Verdict:
+    """Return what ``evidence`` says about an order in a state of ``ORDER_AT_BROKER``.
+
+    Args: the order, read after the evidence's executions were stored; evidence whose pass began
+    after the order was sent; the last error callback that named the order.
+    """
+    shown = [o for o in evidence.open_orders if _is_same(o, order)]
+    ended = [o for o in evidence.completed_orders if _is_same(o, order)]
+    perm_ids = _perm_ids(order, evidence, (*shown, *ended))
+    if len(perm_ids) > 1:
+        return _lose(order, None, f"two orders carry this reference, permIds {perm_ids}")
+    perm_id = perm_ids[0] if perm_ids else None
+    if order.remaining == 0:
+        return Verdict(None, perm_id, "filled, by its executions")
+    if ended:
+        return _judge_ended(order, ended[0], evidence, refusal)
+    if shown:
+        return _judge_open(shown[0])
+    if refusal is not None and refusal.code in REQUEST_FAILED_CODES:
+        because = f"refused with {refusal.code}, and no query shows it"
+        return Verdict(OrderEvent.REJECT, None, because)
+    return _lose(order, None, "neither open nor completed orders nor executions show it")
+
+
+def _perm_ids(order: Order, evidence: Evidence, seen: Iterable[BrokerOrder]) -> list[int]:
+    """Return every permId known for this reference: more than one means more than one order."""
+    executed = (e for e in evidence.executions if e.client_order_id == order.client_order_id)
+    found = {order.perm_id, *(o.perm_id for o in seen), *(e.perm_id for e in executed)}
+    return sorted(perm_id for perm_id in found if perm_id)
+
+
+def _is_same(seen: BrokerOrder, order: Order) -> bool:
+    if seen.client_order_id:
+        return seen.client_order_id == order.client_order_id
+    return bool(seen.perm_id) and seen.perm_id == order.perm_id
+
+
+def _lose(order: Order, perm_id: int | None, because: str) -> Verdict:
+    already = order.status == OrderState.UNKNOWN
+    return Verdict(None if already else OrderEvent.LOSE, perm_id, because)
+
+
+def _judge_open(seen: BrokerOrder) -> Verdict:
+    event = hint(seen.ib_status, seen.why_held)
+    if not seen.perm_id:
+        return Verdict(None, None, f"open as {seen.ib_status}, not acknowledged")
+    return Verdict(event, seen.perm_id, f"open as {seen.ib_status}")
+
+
+def _judge_ended(
+    order: Order, seen: BrokerOrder, evidence: Evidence, refusal: Refusal | None
+) -> Verdict:
+    perm_id = seen.perm_id or None
+    if seen.filled_quantity is not None and seen.filled_quantity > order.filled_quantity:
+        because = f"ended with {seen.filled_quantity} filled, executions: {order.filled_quantity}"
+        return _lose(order, perm_id, because)
+    if seen.ib_status == "Filled":
+        return _lose(order, perm_id, "ended as Filled, but executions are missing")
+    refused = refusal is not None and refusal.code in REQUEST_FAILED_CODES
+    if seen.ib_status == "Inactive" or refused:
+        event = OrderEvent.REJECT
+    elif evidence.collected_at >= order.good_till and order.status != OrderState.PENDING_CANCEL:
+        event = OrderEvent.EXPIRE
+    else:
+        event = OrderEvent.CANCEL
+    return Verdict(event, perm_id, f"ended as {seen.ib_status}")
+
+
+def unrecorded(evidence: Evidence, known: Iterable[str]) -> tuple[str, ...]:
+    """Return references of ours that the broker shows and the ledger lacks.
+
+    One is enough to know that the ledger is older than the truth (promise P15).
+    """
+    seen = {o.client_order_id for o in (*evidence.open_orders, *evidence.completed_orders)}
+    seen |= {e.client_order_id for e in evidence.executions}
+    return tuple(sorted(ref for ref in seen - set(known) if is_ours(ref)))

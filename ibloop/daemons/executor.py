@@ -1,0 +1,140 @@
+"""The executor daemon: the one process that sends orders."""
+
+from datetime import datetime
+
+from ibloop.adapters.calendar import session_at
+from ibloop.adapters.host import SystemClock
+from ibloop.adapters.ib.broker import IbBroker
+from ibloop.adapters.ledger import snapshots
+from ibloop.adapters.ledger.connection import Ledger, open_ledger
+from ibloop.adapters.ledger.runs import Run
+from ibloop.adapters.streamfiles import QuoteReader
+from ibloop.adapters.universe import load_universe
+from ibloop.config import Profile
+from ibloop.core.gates import Gate, Pulse, check_gates, first_failed, silence
+from ibloop.core.invariant import present
+from ibloop.core.sessions import run_deadline
+from ibloop.daemons.halting import severest_halt
+from ibloop.daemons.link import GatewayLink
+from ibloop.daemons.loop import Report, run_daemon
+from ibloop.daemons.order_executor import OrderExecutor
+from ibloop.daemons.pretrade import gate_rules, observe, pulse
+from ibloop.daemons.run_planner import RunPlanner
+from ibloop.daemons.trade_executor import TradeExecutor
+
+
+async def run(profile: Profile) -> None:
+    """Run the executor of one profile until SIGTERM or SIGINT.
+
+    Raises: LockHeldError when it is already running; ConfigError, LedgerError, RefusedError.
+    """
+    process = ExecutorProcess(profile)
+    try:
+        await run_daemon(
+            "executor",
+            profile.data_dir,
+            process.step,
+            process.report,
+            clock=process.clock,
+            wake=process.broker.wake,
+        )
+    finally:
+        process.close()
+
+
+class ExecutorProcess:
+    """Everything the executor is made of. The ledger is touched by the first step only.
+
+    By then the lock is held: a second executor must not take the epoch from the first.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        """Compose the ports; nothing is opened. Raises: ConfigError for a bad universe."""
+        config, self.clock = profile.config, SystemClock()
+        self._profile = profile
+        self._instruments = load_universe(profile).instruments
+        self.broker = IbBroker(
+            config.gateway.host,
+            config.gateway.port,
+            config.gateway.client_ids.executor,
+            config.account,
+            self.clock,
+        )
+        self._link = GatewayLink(profile.stream_dir, self.clock, self.broker)
+        self._ledger: Ledger | None = None
+        self._desk: OrderExecutor | None = None
+        self._trader: TradeExecutor | None = None
+
+    def step(self) -> bool:
+        """Look after the connection, then do one piece of the executor's work."""
+        if self._trader is None:
+            self._start()
+        self._link.step()
+        return present(self._trader, "trade executor").step()
+
+    def report(self) -> Report:
+        """Return how the executor is: ``ready`` once it knows the broker's truth."""
+        desk, trader = self._desk, self._trader
+        if desk is None or trader is None:
+            return Report("starting")
+        run = trader.current()
+        fields = {"run_id": run.run_id if run else None, "epoch": desk.epoch}
+        if desk.trouble is not None:
+            return Report("blocked", f"{desk.trouble[0]}: {desk.trouble[1]}", fields)
+        if desk.ready():
+            return Report("ready", f"{run.run_key} {run.status}" if run else "idle", fields)
+        if self.broker.is_connected():
+            return Report("synchronising", "", fields)
+        return Report("disconnected", self._link.problem, fields)
+
+    def close(self) -> None:
+        """Disconnect and close the ledger."""
+        self._link.close()
+        if self._ledger is not None:
+            self._ledger.close()
+
+    def _start(self) -> None:
+        profile = self._profile
+        config = profile.config
+        self._ledger = open_ledger(profile.ledger_path, mode=config.mode, account=config.account)
+        quotes = QuoteReader(profile.stream_dir)
+        self._desk = OrderExecutor(
+            config,
+            self._ledger,
+            self.broker,
+            quotes,
+            self._instruments,
+            self.clock,
+            lambda db: severest_halt(db, profile.data_dir)[0],
+        )
+        self._trader = TradeExecutor(
+            config,
+            self._ledger,
+            self._desk,
+            RunPlanner(config, self._ledger.db, quotes, self._instruments),
+            self.clock,
+            gate=self._gate,
+            guard_silence=self._guard_silence,
+            deadline=self._deadline,
+        )
+
+    def _gate(self, run: Run) -> Gate | None:
+        """Ask the pre-trade gates again, with our own pulse as it is now."""
+        db = present(self._ledger, "ledger").db
+        snapshot = snapshots.find(db, present(run.snapshot_id, "snapshot"))
+        now = self.clock.now()
+        as_of = snapshot.targets_as_of if snapshot else None
+        own = Pulse("ready" if present(self._desk, "desk").ready() else "synchronising", now)
+        seen = observe(self._profile, db, now, as_of, run.run_id, own_pulse=own)
+        return first_failed(check_gates(seen, now, gate_rules(self._profile)))
+
+    def _guard_silence(self) -> str | None:
+        age_s_max = self._profile.config.guard.heartbeat_age_s_max
+        seen = pulse(self._profile, "guard")
+        return silence(seen, self.clock.now(), age_s_max, "watching")
+
+    def _deadline(self, now: datetime) -> datetime | None:
+        config = self._profile.config
+        session = session_at(config.session.calendar, now)
+        minutes = config.execution.deadline_minutes
+        return run_deadline(now, session, minutes) if session else None

@@ -1,0 +1,184 @@
+"""How a gateway comes to run: as our own simulated child, or by somebody else's doing."""
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ibloop.config import Config
+from ibloop.errors import ConfigError, Exit, GatewayUnavailableError
+
+READY_S_MAX = 30.0  # the simulator reads its samples and its state first
+STOP_S_MAX = 5.0
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a gateway listens; ``control_port`` only for the simulated one."""
+
+    host: str
+    port: int
+    control_port: int | None = None
+
+
+class Launcher(Protocol):
+    """Starts a gateway and notices its end."""
+
+    async def start(self) -> Address:
+        """Return when the gateway listens. Raises: GatewayUnavailableError, ConfigError."""
+        ...
+
+    async def wait(self) -> str:
+        """Return when the process has ended, with a sentence saying how."""
+        ...
+
+    async def stop(self) -> None:
+        """End the process, if there is one."""
+        ...
+
+
+class ExternalLauncher:
+    """A gateway that somebody else runs."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Take its address."""
+        self._address = Address(host, port)
+
+    async def start(self) -> Address:
+        """Return the address; nothing is started."""
+        return self._address
+
+    async def wait(self) -> str:
+        """Never return: this process is not ours to watch."""
+        await asyncio.Event().wait()
+        return ""
+
+    async def stop(self) -> None:
+        """Leave it alone."""
+
+
+class SimLauncher:
+    """The simulated gateway as a child of this process, which it does not outlive.
+
+    A restart uses the same state file and the same ports, so that clients find it where it was.
+    """
+
+    def __init__(self, config: Config, data_dir: Path) -> None:
+        """Take the profile; the simulator's state goes to ``data_dir/sim``."""
+        self._config = config
+        self._state = data_dir / "sim" / "state.jsonl"
+        self._last: Address | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    async def start(self) -> Address:
+        """Start the simulator and return when it accepts connections.
+
+        Raises: GatewayUnavailableError when it does not get so far; ConfigError when it says that
+        its arguments are wrong or its configured port is taken.
+        """
+        self._state.parent.mkdir(parents=True, exist_ok=True)
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command(),
+            stdout=asyncio.subprocess.PIPE,
+            preexec_fn=_die_with_parent(os.getpid()),
+        )
+        stdout = self._process.stdout
+        if stdout is None:
+            raise GatewayUnavailableError("the simulator has no standard output")
+        try:
+            line = await asyncio.wait_for(stdout.readline(), READY_S_MAX)
+            self._last = _ready_address(line)
+        except (TimeoutError, ValueError, KeyError, TypeError) as error:
+            raise await self._failed_start(error) from None
+        self._reader = asyncio.create_task(_read_to_end(stdout))
+        return self._last
+
+    async def wait(self) -> str:
+        """Return when the simulator has ended."""
+        if self._process is None:
+            return "the simulator was not started"
+        code = await self._process.wait()
+        return f"the simulator ended by {_ending(code)}"
+
+    async def stop(self) -> None:
+        """Ask the simulator to end, insist after a few seconds."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), STOP_S_MAX)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        if self._reader is not None:
+            await self._reader
+            self._reader = None
+
+    def _command(self) -> list[str]:
+        gateway, last = self._config.gateway, self._last
+        port = last.port if last else gateway.port
+        control = (last.control_port if last else None) or 0
+        return [
+            *(sys.executable, "-m", "ibloop", "sim"),
+            *("--host", gateway.host, "--port", str(port), "--control", str(control)),
+            *("--state", str(self._state), "--account", self._config.account),
+            *gateway.sim_args,
+        ]
+
+    async def _failed_start(self, error: Exception) -> Exception:
+        """End what was started and return the error that says why it is of no use."""
+        process = self._process
+        code = process.returncode if process else None
+        with suppress(TimeoutError):
+            code = await asyncio.wait_for(process.wait(), 1.0) if process else None
+        await self.stop()
+        was_first, self._last = self._last is None, None
+        # On a restart the ports of before may be taken by now: then others are picked.
+        if was_first and code in {Exit.BAD_CONFIG, Exit.USAGE}:
+            return ConfigError(
+                f"the simulator refused to start ({_ending(code)}): see its message above, and "
+                "[gateway] port and sim_args in the configuration"
+            )
+        how = f"it ended by {_ending(code)}" if code is not None else f"{error!r}"
+        return GatewayUnavailableError(f"the simulator did not start: {how}")
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    """Return what a child runs before its program: the kernel kills it when we end."""
+    libc = ctypes.CDLL(None)
+
+    def in_child() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child
+
+
+def _ready_address(line: bytes) -> Address:
+    """Read the simulator's first line. Raises: ValueError, KeyError for anything else."""
+    ready = json.loads(line)
+    if not isinstance(ready, dict) or ready.get("event") != "sim.ready":
+        raise ValueError(f"expected sim.ready, was {line!r}")
+    return Address(str(ready["host"]), int(ready["port"]), int(ready["control_port"]))
+
+
+async def _read_to_end(stdout: asyncio.StreamReader) -> None:
+    """Keep the child's pipe empty."""
+    while await stdout.readline():
+        pass
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"

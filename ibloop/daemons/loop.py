@@ -1,0 +1,164 @@
+"""The shape of every daemon: hold the lock, step, say how it is, wait for a nudge, stop on SIGTERM.
+
+A step does one piece of work and returns whether there is more. Tests call steps; this loop only
+decides when the next one is due. A hung step means a silent heartbeat, which is what the guard and
+systemd's restart rely on, so the heartbeat is written after a completed step and never beside it.
+"""
+
+import asyncio
+import inspect
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from ibloop import log
+from ibloop.adapters.host import build_id
+from ibloop.adapters.locks import DaemonLock
+from ibloop.adapters.ports import Clock
+from ibloop.adapters.streamfiles import Waker, heartbeat_document, status_path, write_status
+from ibloop.core.model import Moment
+
+HEARTBEAT_S = 0.8  # readers count on one a second
+
+Step = Callable[[], bool | Awaitable[bool]]
+
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a daemon is: the contract's status word, one line for people, further JSON fields."""
+
+    status: str
+    detail: str = ""
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+async def run_daemon(
+    name: str,
+    data_dir: Path,
+    step: Step,
+    report: Callable[[], Report],
+    *,
+    clock: Clock,
+    wake: asyncio.Event | None = None,
+    poll_s: float = HEARTBEAT_S,
+    document: str | None = None,
+    status_failed: str = "failed",
+) -> None:
+    """Run ``step`` until SIGTERM or SIGINT, as the only process of that name on ``data_dir``.
+
+    Args: ``step`` may be a coroutine function; while it returns True it is called again at once,
+    else after a touch of ``_wake``, after ``wake`` is set (by an adapter), or after ``poll_s``
+    seconds, at most 0.8. ``report`` is asked after each step. ``document`` names the heartbeat
+    file, ``_NAME.json`` by default; it says ``stopped`` at the end, or ``status_failed`` with the
+    error's first line.
+    Raises: LockHeldError when another process holds ``locks/NAME.lock``; whatever a step raises.
+    """
+    stream_dir = data_dir / "ib" / "stream"
+    event = asyncio.Event() if wake is None else wake
+    pause_s = min(poll_s, HEARTBEAT_S)
+    with (
+        DaemonLock(data_dir, name),
+        _woken_by_touch(stream_dir, event),
+        _stopped_by_signal(event) as stop,
+        _Heart(status_path(stream_dir, document or name), clock, status_failed) as heart,
+    ):
+        _log.info("daemon.started", build=build_id())
+        while not stop.is_set():
+            more = step()
+            if inspect.isawaitable(more):
+                more = await more
+            heart.beat(report())
+            if more:
+                await asyncio.sleep(0)  # let sockets and signals in
+            else:
+                await _pause(event, pause_s)
+
+
+async def _pause(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait for the event, at most ``timeout_s``; the step after it sees all that set it."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)
+    event.clear()
+
+
+@contextmanager
+def _woken_by_touch(stream_dir: Path, event: asyncio.Event) -> Iterator[None]:
+    """Set ``event`` after each touch of ``_wake``."""
+    loop = asyncio.get_running_loop()
+    with Waker(stream_dir) as waker:
+
+        def touched() -> None:
+            waker.clear()
+            event.set()
+
+        loop.add_reader(waker.fileno(), touched)
+        try:
+            yield
+        finally:
+            loop.remove_reader(waker.fileno())
+
+
+@contextmanager
+def _stopped_by_signal(event: asyncio.Event) -> Iterator[asyncio.Event]:
+    """Yield the stop flag that SIGTERM and SIGINT set; they also end a pause."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def asked() -> None:
+        stop.set()
+        event.set()
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, asked)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+class _Heart:
+    """Writes the heartbeat document; leaving its block writes the last one."""
+
+    def __init__(self, path: Path, clock: Clock, status_failed: str) -> None:
+        self._path = path
+        self._clock = clock
+        self._status_failed = status_failed
+        self._last = Report("starting")
+        self._written: Moment | None = None
+
+    def beat(self, report: Report) -> None:
+        """Write when status or detail changed, else when the last one is 0.8 s old."""
+        now = self._clock.now()
+        same = (report.status, report.detail) == (self._last.status, self._last.detail)
+        self._last = report
+        if same and self._written is not None and now.age_s(self._written) < HEARTBEAT_S:
+            return
+        self._written = now
+        self._write(report.status, now, report.detail)
+
+    def __enter__(self) -> "_Heart":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, asyncio.CancelledError):
+            self._write("stopped", self._clock.now(), "")
+            _log.info("daemon.stopped")
+            return
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        self._write(self._status_failed, self._clock.now(), line)
+        _log.error("daemon.failed", error=line)
+
+    def _write(self, status: str, now: Moment, detail: str) -> None:
+        write_status(self._path, heartbeat_document(status, now, detail, self._last.fields))

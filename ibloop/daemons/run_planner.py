@@ -1,0 +1,128 @@
+"""Planning a claimed run: the broker's truth and fresh quotes in, written orders out."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from ibloop.adapters.ledger import orders, runs, snapshots
+from ibloop.adapters.ledger.connection import Connection, Tx
+from ibloop.adapters.ledger.order_rows import OrderRow
+from ibloop.adapters.ledger.runs import Run
+from ibloop.adapters.ports import Quotes
+from ibloop.config import Config
+from ibloop.core.invariant import present
+from ibloop.core.model import Evidence, Instrument, Moment, Quote
+from ibloop.core.orders import Plan, PlanRules, Price, build_plan
+from ibloop.core.planning import OrderTerms, planned_orders
+from ibloop.core.quotes import mid, problem
+from ibloop.core.risk import Breach, check_plan
+from ibloop.core.sessions import day_start
+from ibloop.core.snapshot import Omitted, snapshot_targets
+
+
+class RunPlanner:
+    """Makes plans for runs: reads the snapshot, the evidence and the quotes, writes the rows."""
+
+    def __init__(
+        self, config: Config, db: Connection, quotes: Quotes, instruments: Mapping[str, Instrument]
+    ) -> None:
+        """Keep the ports."""
+        self._config = config
+        self._db = db
+        self._quotes = quotes
+        self._instruments = instruments
+
+    def plan(self, snapshot: Mapping[str, object], evidence: Evidence, now: Moment) -> Plan:
+        """Return the plan for a snapshot's content against the broker's positions and cash."""
+        weights = {t.symbol: t.weight for t in snapshot_targets(snapshot)}
+        positions = {p.symbol: p.quantity for p in evidence.positions}
+        symbols = sorted({*weights, *positions})
+        quotes = self._quotes.read(symbols)
+        limits = self._config.limits
+        return build_plan(
+            weights,
+            positions,
+            self._instruments,
+            {symbol: self._price(quotes.get(symbol), now) for symbol in symbols},
+            equity_usd=evidence.account_values.net_liquidation,
+            cash_usd=evidence.account_values.total_cash,
+            rules=PlanRules(
+                omitted=Omitted(str(snapshot["omitted"])),
+                order_value_usd_min=self._config.execution.order_value_usd_min,
+                cash_weight_min=limits.cash_weight_min,
+                price_collar_fraction=limits.price_collar_fraction,
+            ),
+        )
+
+    def _price(self, quote: Quote | None, now: Moment) -> Price:
+        return Price(
+            mid(quote) if quote else None,
+            problem(quote, now, self._config.quotes),
+            quote.source.value if quote else None,
+        )
+
+    def breaches(self, plan: Plan, now: Moment) -> tuple[Breach, ...]:
+        """Return why the plan as a whole must not start."""
+        since = day_start(now.utc, self._config.session.timezone)
+        today = orders.sent_today(self._db, since)
+        return check_plan(
+            plan,
+            self._instruments,
+            self._config.limits,
+            traded_today_usd=today.notional,
+            orders_today=today.count,
+        )
+
+    def write(
+        self,
+        tx: Tx,
+        run: Run,
+        plan: Plan,
+        evidence: Evidence,
+        *,
+        baseline_at: datetime,
+        deadline: datetime,
+        now: datetime,
+        actor: str,
+    ) -> int:
+        """Write basis, lines and orders of the run's attempt; return how many may be sent."""
+        runs.set_basis(
+            tx,
+            run.run_id,
+            baseline_at=baseline_at,
+            deadline_at=deadline,
+            equity_usd=evidence.account_values.net_liquidation,
+            cash_usd=evidence.account_values.total_cash,
+            now=now,
+            actor=actor,
+        )
+        runs.set_plan_lines(tx, run.run_id, run.attempt, plan.lines, now, actor)
+        terms = OrderTerms(
+            run_id=run.run_id,
+            run_key=run.run_key,
+            attempt=run.attempt,
+            order_type=self._config.execution.order_type,
+            tif=self._config.execution.tif,
+            good_till=deadline,
+        )
+        planned = planned_orders(plan, self._instruments, self._config.limits, terms)
+        rows = [
+            OrderRow(
+                order=order,
+                attempt=run.attempt,
+                sequence=sequence,
+                arrival_price=None,
+                quote_seq=None,
+                quote_source=None,
+                quote_at=None,
+                created_at=now,
+                updated_at=now,
+            )
+            for sequence, order in enumerate(planned)
+        ]
+        orders.insert(tx, rows, actor)
+        return sum(1 for order in planned if order.reject_source is None)
+
+    def snapshot_of(self, run: Run) -> Mapping[str, object]:
+        """Return the content of the snapshot a queued run carries."""
+        stored = snapshots.find(self._db, present(run.snapshot_id, "snapshot"))
+        return snapshots.content_of(present(stored, f"snapshot {run.snapshot_id}"))

@@ -1,0 +1,340 @@
+"""TradeExecutor: takes queued runs, one at a time, from claim to verdict.
+
+Each step does one thing and returns whether there is more to do. The state is in the ledger: an
+executor that starts after a crash goes on where the rows say.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from ibloop import log
+from ibloop.adapters.ledger import alerts, commands, fills, orders, runs
+from ibloop.adapters.ledger.connection import Ledger, Tx
+from ibloop.adapters.ledger.order_rows import OrderRow
+from ibloop.adapters.ledger.runs import Run
+from ibloop.adapters.ports import Clock
+from ibloop.config import Config
+from ibloop.core import promises
+from ibloop.core.gates import Gate
+from ibloop.core.invariant import invariant, present
+from ibloop.core.lifecycle import (
+    ORDER_AT_BROKER,
+    RUN_TERMINAL,
+    OrderEvent,
+    OrderState,
+    RunReason,
+    RunState,
+)
+from ibloop.core.model import HaltLevel, Side
+from ibloop.core.outcome import Outcome, outcome, rejections_in_a_row
+from ibloop.daemons.order_executor import ACTOR, OrderExecutor, Sync
+from ibloop.daemons.run_planner import RunPlanner
+
+SYNC_PATIENCE_S = 60.0
+"""How long a claimed run waits for the broker's truth before it is blocked."""
+
+CANCEL_RUN = "run.cancel"
+"""Kind of the command by which a person ends a run under way; its argument is ``run_id``."""
+
+_log = log.get(__name__)
+
+
+class TradeExecutor:
+    """Owns the runs; the orders belong to the :class:`OrderExecutor` it is given.
+
+    ``gate`` answers the pre-trade questions for a run: the gate that fails, or ``None``.
+    ``guard_silence`` tells why the guard cannot be relied on, ``None`` when it can. ``deadline``
+    gives the moment by which a run that starts now must have ended, ``None`` for no time left.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        desk: OrderExecutor,
+        planner: RunPlanner,
+        clock: Clock,
+        *,
+        gate: Callable[[Run], Gate | None],
+        guard_silence: Callable[[], str | None],
+        deadline: Callable[[datetime], datetime | None],
+    ) -> None:
+        """Keep the ports; nothing is read before the first step."""
+        self._config = config
+        self._ledger = ledger
+        self._desk = desk
+        self._planner = planner
+        self._clock = clock
+        self._gate = gate
+        self._guard_silence = guard_silence
+        self._deadline = deadline
+
+    def step(self) -> bool:
+        """Do one piece of work; return whether there may be more."""
+        worked = self._desk.poll()
+        worked |= self._cancel_what_must_die()
+        worked |= self._answer_commands()
+        run = self.current()
+        return (self._claim() if run is None else self._advance(run)) or worked
+
+    def current(self) -> Run | None:
+        """Return the run under way, if any."""
+        return next(iter(runs.active(self._ledger.db)), None)
+
+    def _cancel_what_must_die(self) -> bool:
+        """Cancel everything under a kill, and whatever has outlived its deadline."""
+        working = orders.in_states(self._ledger.db, {OrderState.NEW, OrderState.PARTIALLY_FILLED})
+        if not working:
+            return False
+        now = self._clock.now().utc
+        kill = self._desk.halt(self._ledger.db) is HaltLevel.KILL
+        doomed = [row.order for row in working if kill or now >= row.order.good_till]
+        asked = [self._desk.cancel(order, "kill" if kill else "deadline") for order in doomed]
+        return any(asked)
+
+    def _answer_commands(self) -> bool:
+        """Close the commands whose run has ended; open ones act through :meth:`_is_canceled`."""
+        asked = [c for c in commands.queued(self._ledger.db) if c.kind == CANCEL_RUN]
+        return sum(self._answer_cancel(command) for command in asked) > 0
+
+    def _answer_cancel(self, command: commands.Command) -> bool:
+        now = self._clock.now().utc
+        run = runs.find(self._ledger.db, str(command.args["run_id"]))
+        with self._ledger.transaction() as tx:
+            if run is not None and run.status is RunState.BLOCKED:
+                reason = RunReason.CANCELED_BY_OPERATOR
+                self._move(tx, run, RunState.CANCELED, reason, run.detail, now)
+                run = runs.find(tx.db, run.run_id)
+            if run is not None and run.status not in RUN_TERMINAL:
+                return False
+            canceled = run is not None and run.status is RunState.CANCELED
+            status = commands.CommandStatus.DONE if canceled else commands.CommandStatus.REFUSED
+            result = f"the run is {run.status}" if run else "there is no such run"
+            commands.finish(tx, command.command_id, status, result, now)
+        return True
+
+    def _is_canceled(self, run: Run) -> bool:
+        return any(
+            c.kind == CANCEL_RUN and c.args["run_id"] == run.run_id
+            for c in commands.queued(self._ledger.db)
+        )
+
+    def _claim(self) -> bool:
+        if not self._desk.ready():
+            return False
+        with self._ledger.transaction() as tx:
+            run = runs.claim_next(tx, self._clock.now().utc, ACTOR)
+        if run is None:
+            return False
+        self._desk.want_evidence()
+        _log.info("run.claimed", run_id=run.run_id, run_key=run.run_key)
+        return True
+
+    def _advance(self, run: Run) -> bool:
+        if run.status is RunState.EXECUTING:
+            return self._execute(run)
+        sync = self._desk.synced_since(run.updated_at)
+        if sync is None:
+            waited_s = (self._clock.now().utc - run.updated_at).total_seconds()
+            if run.status is RunState.PREPARING and waited_s > SYNC_PATIENCE_S:
+                why = "the broker's state could not be read"
+                return self._block(run, RunReason.GATEWAY_UNAVAILABLE, why)
+            return False
+        if run.status is RunState.PREPARING:
+            return self._prepare(run, sync)
+        return run.status is RunState.RECONCILING and self._reconcile(run, sync)
+
+    # --- preparing ----------------------------------------------------------------------------
+
+    def _prepare(self, run: Run, sync: Sync) -> bool:
+        """Ask the gates again, build the plan, check it, write every order down."""
+        if failed := self._gate(run):
+            return self._block(run, failed.reason, failed.detail)
+        if self._desk.trouble is not None:
+            return self._block(run, *self._desk.trouble)
+        if self._is_canceled(run):
+            return self._block(run, RunReason.CANCELED_BY_OPERATOR, "canceled while preparing")
+        now = self._clock.now()
+        deadline = self._deadline(now.utc)
+        if deadline is None:
+            return self._block(run, RunReason.WINDOW_TOO_SHORT, "the session is about to end")
+        plan = self._planner.plan(self._planner.snapshot_of(run), sync.evidence, now)
+        if breaches := self._planner.breaches(plan, now):
+            return self._block(run, RunReason.LIMIT_BREACHED, "; ".join(map(str, breaches)))
+        with self._ledger.transaction() as tx:
+            count = self._planner.write(
+                tx,
+                run,
+                plan,
+                sync.evidence,
+                baseline_at=sync.stored_at,
+                deadline=deadline,
+                now=now.utc,
+                actor=ACTOR,
+            )
+            self._move(tx, run, RunState.EXECUTING, None, f"{count} orders to send", now.utc)
+        _log.info("run.planned", run_id=run.run_id, run_key=run.run_key, orders=count)
+        return True
+
+    # --- executing ----------------------------------------------------------------------------
+
+    def _execute(self, run: Run) -> bool:
+        """Stop for what must stop a run, else send the next order, else go on to reconcile."""
+        rows = orders.of_run(self._ledger.db, run.run_id, run.attempt)
+        if stop := self._stop(rows):
+            return self._block(run, *stop)
+        planned = [row for row in rows if row.order.status == OrderState.PLANNED]
+        at_broker = [row for row in rows if row.order.status in ORDER_AT_BROKER]
+        ending = self._is_canceled(run) or self._clock.now().utc >= present(
+            run.deadline_at, "deadline"
+        )
+        if ending and (planned or self._cancel_working(at_broker)):
+            self._abandon(run, planned)
+            return True
+        if planned and not ending:
+            return self._send_next(run, planned, at_broker, rows)
+        if at_broker:
+            return False
+        with self._ledger.transaction() as tx:
+            self._move(tx, run, RunState.RECONCILING, None, "", self._clock.now().utc)
+        self._desk.want_evidence()
+        return True
+
+    def _stop(self, rows: Sequence[OrderRow]) -> tuple[RunReason, str] | None:
+        """Return why a run under way must not send anything more."""
+        unknown = [r.order.client_order_id for r in rows if r.order.status == OrderState.UNKNOWN]
+        if unknown:
+            return RunReason.UNKNOWN_ORDER, f"fate unproven: {', '.join(unknown)}"
+        if self._desk.trouble is not None:
+            return self._desk.trouble
+        halt = self._desk.halt(self._ledger.db)
+        if halt in {HaltLevel.PAUSE, HaltLevel.KILL}:
+            return RunReason.GUARD_HALTED, f"halted at level {halt}"
+        row_limit = self._config.limits.rejections_in_a_row_max
+        rejected = rejections_in_a_row([row.order for row in rows])
+        planned = any(row.order.status == OrderState.PLANNED for row in rows)
+        if planned and rejected >= row_limit:
+            return RunReason.REJECTIONS_IN_A_ROW, f"the broker rejected {rejected} in a row"
+        if planned and (silence := self._guard_silence()):
+            return RunReason.GUARD_SILENT, f"guard: {silence}"
+        return None
+
+    def _send_next(
+        self,
+        run: Run,
+        planned: Sequence[OrderRow],
+        at_broker: Sequence[OrderRow],
+        rows: Sequence[OrderRow],
+    ) -> bool:
+        """Send one order if the window, the canary and the sells before it allow."""
+        following = planned[0]
+        unacknowledged = sum(1 for row in at_broker if row.order.status == OrderState.SENDING)
+        proven = any(row.order.perm_id for row in rows)
+        if unacknowledged >= (self._config.order_window if proven else 1):
+            return False
+        sells_work = any(row.order.side is Side.SELL for row in at_broker)
+        if following.order.side is Side.BUY and sells_work:
+            return False
+        waiting = self._desk.send(run, following)
+        return waiting is None
+
+    def _cancel_working(self, at_broker: Sequence[OrderRow]) -> bool:
+        states = {OrderState.NEW, OrderState.PARTIALLY_FILLED}
+        working = [row.order for row in at_broker if row.order.status in states]
+        asked = [self._desk.cancel(order, "the run ends") for order in working]
+        return any(asked)
+
+    def _abandon(self, run: Run, planned: Sequence[OrderRow]) -> None:
+        now = self._clock.now().utc
+        with self._ledger.transaction() as tx:
+            _abandon_in(tx, planned, now)
+        _log.info("run.ending", run_id=run.run_id, abandoned=len(planned))
+
+    # --- reconciling --------------------------------------------------------------------------
+
+    def _reconcile(self, run: Run, sync: Sync) -> bool:
+        """Compare ledger and broker; end the run, or block it where they differ."""
+        rows = [row.order for row in orders.of_run(self._ledger.db, run.run_id, run.attempt)]
+        if broken := self._broken(run, sync):
+            position = broken[0].promise == "P4"
+            reason = RunReason.POSITION_BREAK if position else RunReason.PROMISE_BROKEN
+            detail = "; ".join(f"{b.promise}: {b.detail}" for b in broken)
+            return self._block(run, reason, detail)
+        end = outcome(rows, canceled=self._is_canceled(run))
+        now = self._clock.now().utc
+        with self._ledger.transaction() as tx:
+            self._move(tx, run, end.status, end.reason, end.detail, now)
+            _announce(tx, run, end, now)
+        _log.info(
+            "run.ended",
+            run_id=run.run_id,
+            run_key=run.run_key,
+            status=end.status,
+            reason=end.reason,
+            detail=end.detail,
+        )
+        return True
+
+    def _broken(self, run: Run, sync: Sync) -> tuple[promises.Broken, ...]:
+        """Return the broken promises about this run and about the whole account."""
+        db, evidence = self._ledger.db, sync.evidence
+        lines = runs.plan_lines(db, run.run_id, run.attempt)
+        baseline = {line.symbol: line.baseline_quantity for line in lines}
+        since = fills.recorded_after(db, present(run.baseline_at, "baseline"))
+        sent = [row.order for row in orders.all_sent(db)]
+        return (
+            *promises.check(
+                sent,
+                [_as_fill(f) for f in fills.everything(db)],
+                (*evidence.open_orders, *evidence.completed_orders),
+                evidence.executions,
+                self._config.account,
+            ),
+            *promises.position_breaks(baseline, [_as_fill(f) for f in since], evidence.positions),
+        )
+
+    # --- moving -------------------------------------------------------------------------------
+
+    def _block(self, run: Run, reason: RunReason, detail: str) -> bool:
+        """Stop the run: what is planned stays unsent, and only a person moves it on."""
+        now = self._clock.now().utc
+        with self._ledger.transaction() as tx:
+            rows = orders.of_run(tx.db, run.run_id, run.attempt)
+            _abandon_in(tx, [r for r in rows if r.order.status == OrderState.PLANNED], now)
+            self._move(tx, run, RunState.BLOCKED, reason, detail, now)
+            _announce(tx, run, Outcome(RunState.BLOCKED, reason, detail), now)
+        _log.warning("run.blocked", run_id=run.run_id, reason=reason, detail=detail)
+        return True
+
+    def _move(
+        self,
+        tx: Tx,
+        run: Run,
+        target: RunState,
+        reason: RunReason | None,
+        detail: str,
+        now: datetime,
+    ) -> None:
+        moved = runs.move(
+            tx, run.run_id, run.status, target, reason=reason, detail=detail, now=now, actor=ACTOR
+        )
+        invariant(moved, f"{run.run_id} was moved by somebody else")
+
+
+def _abandon_in(tx: Tx, planned: Sequence[OrderRow], now: datetime) -> None:
+    for row in planned:
+        ref = row.order.client_order_id
+        orders.apply(tx, ref, OrderEvent.ABANDON, now=now, actor=ACTOR)
+
+
+def _announce(tx: Tx, run: Run, end: Outcome, now: datetime) -> None:
+    severity = "info" if end.status is RunState.DONE else "warning"
+    reason = f" ({end.reason})" if end.reason else ""
+    text = f"run {run.run_key} {end.status}{reason}: {end.detail}"
+    alerts.raise_alert(tx, severity, f"run.{end.status}", run.run_id, text, None, now)
+
+
+def _as_fill(fill: fills.Fill) -> promises.Fill:
+    return promises.Fill(
+        fill.exec_id, fill.client_order_id, fill.symbol, fill.side.sign * fill.quantity
+    )

@@ -1,0 +1,212 @@
+"""The control port: HTTP on loopback for tests, drills and demonstrations.
+
+`Control` turns a request into an answer and must run on the gateway's loop; `ControlServer` is
+the HTTP server, whose threads hand their work to that loop.
+"""
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from decimal import Decimal
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+from ibloop.sim import faults
+from ibloop.sim.gateway import Gateway
+from ibloop.sim.model import Quote, SimError
+from ibloop.sim.truth import plain, truth
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+BODY_BYTES_MAX = 65_536
+ANSWER_S_MAX = 30.0
+PRICES = ("bid", "ask", "last")
+
+Answer = tuple[HTTPStatus, Any]
+
+
+class Control:
+    """The routes of the control port over one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        """Serve this gateway."""
+        self._gateway = gateway
+        self._routes: dict[tuple[str, str], Callable[[Mapping[str, Any]], Any]] = {
+            ("GET", "/truth"): lambda _body: truth(gateway.world),
+            ("GET", "/faults"): lambda _body: self._faults(),
+            ("POST", "/fault"): self._fault,
+            ("POST", "/quote"): self._quote,
+            ("POST", "/clock"): self._clock,
+        }
+
+    def answer(self, method: str, path: str, body: bytes) -> Answer:
+        """Return status and JSON value: 404 for an unknown route, 400 for what makes no sense."""
+        route = self._routes.get((method, path.partition("?")[0]))
+        if route is None:
+            known = ", ".join(f"{verb} {name}" for verb, name in self._routes)
+            return HTTPStatus.NOT_FOUND, {"error": f"no {method} {path}; there are {known}"}
+        try:
+            return HTTPStatus.OK, route(_parsed(body) if method == "POST" else {})
+        except SimError as error:
+            return HTTPStatus.BAD_REQUEST, {"error": str(error)}
+
+    def _faults(self) -> dict[str, Any]:
+        active = [faults.settings(fault) for fault in self._gateway.faults]
+        return {"faults": faults.describe(), "active": active}
+
+    def _fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        values = dict(body)
+        name = values.pop("name", None)
+        if not isinstance(name, str):
+            raise SimError("expected a fault's name, or clear")
+        if name == "clear":
+            self._gateway.clear_faults()
+        else:
+            self._gateway.add_fault(faults.build(name, values))
+        return {"active": [faults.settings(fault) for fault in self._gateway.faults]}
+
+    def _quote(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        world = self._gateway.world
+        if "shock" in body:
+            _only(body, {"shock"})
+            world.shock(_number(body["shock"], "shock"))
+            return {"shock": body["shock"]}
+        _only(body, {"symbol", "halted", *PRICES})
+        instrument = world.samples.by_symbol(str(body.get("symbol")))
+        if instrument is None:
+            raise SimError(f"expected a symbol of the universe, was {body.get('symbol')!r}")
+        values: dict[str, Decimal | bool | None] = {
+            name: _price(body[name], name) for name in PRICES if name in body
+        }
+        if "halted" in body:
+            values["halted"] = _halted(body["halted"])
+        if not values:
+            raise SimError("expected bid, ask, last or halted")
+        quote = world.pin(instrument, values)
+        return {"symbol": instrument.symbol, **(_shown(quote) if quote else {})}
+
+    def _clock(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        _only(body, {"offset_s"})
+        world = self._gateway.world
+        world.set_clock(_number(body.get("offset_s"), "offset_s"))
+        return {"offset_s": world.offset_s, "server_time": world.now().isoformat()}
+
+
+def _shown(quote: Quote) -> dict[str, Any]:
+    values = asdict(quote)
+    return {key: plain(item) if isinstance(item, Decimal) else item for key, item in values.items()}
+
+
+def _parsed(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = json.loads(body or b"null")
+    except (ValueError, RecursionError) as error:
+        raise SimError(f"expected a JSON object as body: {error}") from error
+    if not isinstance(value, dict):
+        raise SimError("expected a JSON object as body")
+    return value
+
+
+def _only(body: Mapping[str, Any], known: set[str]) -> None:
+    unknown = sorted(set(body) - known)
+    if unknown:
+        raise SimError(f"unknown: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SimError(f"expected {name} as a number, was {value!r}")
+    return float(value)
+
+
+def _price(value: Any, name: str) -> Decimal | None:
+    if value is None:
+        return None
+    number = _number(value, name)
+    if not 0 < number < 1e9:
+        raise SimError(f"expected {name} above 0 and below 1e9, was {value!r}")
+    return Decimal(repr(number))
+
+
+def _halted(value: Any) -> bool:
+    if value not in (0, 1, None):
+        raise SimError(f"expected halted as 0 or 1, was {value!r}")
+    return bool(value)
+
+
+class ControlServer:
+    """The HTTP server of the control port, always on loopback."""
+
+    def __init__(self, control: Control, port: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Listen on the port (0 picks one). Raises: OSError when it is in use."""
+
+        async def on_loop(method: str, path: str, body: bytes) -> Answer:
+            return control.answer(method, path, body)
+
+        def ask(method: str, path: str, body: bytes) -> Answer:
+            future = asyncio.run_coroutine_threadsafe(on_loop(method, path, body), loop)
+            return future.result(ANSWER_S_MAX)
+
+        self._server = _Server(
+            (LOOPBACK, port), type("Handler", (_Handler,), {"ask": staticmethod(ask)})
+        )
+        self.port = int(self._server.server_address[1])
+        self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Stop listening and wait for the thread."""
+        await asyncio.to_thread(self._server.shutdown)
+        await asyncio.to_thread(self._thread.join)
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Log instead of printing: a caller that went away is not our failure."""
+        log.info("control connection failed", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Read one request and answer it; `ask` runs it on the gateway's loop."""
+
+    timeout = 10
+    ask: Callable[[str, str, bytes], Answer]
+
+    def do_GET(self) -> None:
+        """Answer a GET."""
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        """Answer a POST."""
+        text = self.headers.get("Content-Length", "0")
+        length = int(text) if text.isdigit() else BODY_BYTES_MAX + 1
+        if length > BODY_BYTES_MAX:
+            error = f"expected a body of at most {BODY_BYTES_MAX} bytes"
+            self._send(HTTPStatus.BAD_REQUEST, {"error": error})
+            return
+        self._answer(self.rfile.read(length))
+
+    def _answer(self, body: bytes) -> None:
+        self._send(*self.ask(self.command, self.path, body))
+
+    def _send(self, status: HTTPStatus, value: Any) -> None:
+        data = json.dumps(value, allow_nan=False).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base names it
+        """Log requests where the rest of the simulator logs."""
+        log.debug(format, *args)

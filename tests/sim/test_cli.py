@@ -1,0 +1,128 @@
+"""`ibloop sim` as a process: ready line, signals, exit codes."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ibloop.cli.sim import sim
+
+COMMAND = [sys.executable, "-c", "from ibloop.cli.sim import sim; sim()"]
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start `ibloop sim`; end it by force if the test did not."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def ready_line(process: subprocess.Popen[str]) -> dict[str, object]:
+    """Read the ready line."""
+    assert process.stdout is not None
+    line: dict[str, object] = json.loads(process.stdout.readline())
+    return line
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_when_it_is_ready_and_ends_cleanly(number: signal.Signals) -> None:
+    """One JSON line, nothing else on stdout or stderr, exit 0 with a client connected."""
+    with started("--port", "0", "--speed", "60", "--account", "DU1", "--account", "DU2") as process:
+        line = ready_line(process)
+        assert set(line) == {"event", "host", "port", "control_port"}
+        assert (line["event"], line["host"]) == ("sim.ready", "127.0.0.1")
+        url = f"http://127.0.0.1:{line['control_port']}/truth"
+        with urllib.request.urlopen(url) as answer:
+            assert set(json.load(answer)["accounts"]) == {"DU1", "DU2"}
+        with socket.create_connection(("127.0.0.1", int(str(line["port"])))) as client:
+            client.sendall(b"API\0\0\0\0\x09v157..176")
+            assert b"176\0" in client.recv(100)
+            process.send_signal(number)
+            assert process.communicate(timeout=20) == ("", "")
+        assert process.returncode == 0
+
+
+@pytest.mark.e2e
+def test_a_port_in_use_is_a_configuration_error() -> None:
+    """One sentence on stderr, exit 78, no ready line."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with started("--port", port) as process:
+            output, errors = process.communicate(timeout=20)
+    assert process.returncode == 78
+    assert output == ""
+    assert errors.startswith(f"ibloop sim: cannot listen on 127.0.0.1:{port}: ")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.e2e
+def test_a_state_file_in_use_is_a_configuration_error(tmp_path: Path) -> None:
+    """The second simulator names the lock and leaves the first alone."""
+    state = str(tmp_path / "state")
+    with started("--port", "0", "--state", state) as first:
+        ready_line(first)
+        with started("--port", "0", "--state", state) as second:
+            _, errors = second.communicate(timeout=20)
+        assert second.returncode == 78
+        assert "another simulator uses this state file" in errors
+        assert first.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--fault", "nonsense"], 78, "no fault named 'nonsense'"),
+        (["--date", "2099-01-01"], 78, "no history on or after 2099-01-01"),
+        (["--account", "DU1,DU2"], 78, "expected an account id"),
+        (["--state", "/proc/none/state"], 78, "cannot write the state file"),
+        (["--host", "not.a.host.invalid"], 78, "cannot listen on"),
+        (["--cash", "-5"], 2, "expected an amount above 0"),
+        (["--cash", "nan"], 2, "expected an amount above 0"),
+        (["--date", "tomorrow"], 2, "does not match the format"),
+        (["--speed", "-1"], 2, "is not in the range"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_a_sentence(
+    arguments: list[str], code: int, message: str
+) -> None:
+    """Usage errors exit 2, configuration errors 78; both say what was expected."""
+    result = CliRunner().invoke(sim, ["--port", "0", *arguments])
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_faults_are_listed() -> None:
+    """With their parameters and defaults, as the command line takes them."""
+    result = CliRunner().invoke(sim, ["--list-faults"])
+    assert result.exit_code == 0
+    assert "partial_fills: Orders fill in slices" in result.output
+    assert "    interval_s=0.5  least seconds" in result.output
+    assert "    client_id=none  " in result.output
+
+
+@pytest.mark.e2e
+def test_a_fault_of_the_command_line_is_in_force() -> None:
+    """`--fault NAME:key=value` begins with the simulator."""
+    with started("--port", "0", "--fault", "ack_late:delay_s=7,symbol=IBM") as process:
+        line = ready_line(process)
+        url = f"http://127.0.0.1:{line['control_port']}/faults"
+        with urllib.request.urlopen(url) as answer:
+            (active,) = json.load(answer)["active"]
+    assert active == {"name": "ack_late", "symbol": "IBM", "times": 1, "delay_s": 7.0}

@@ -1,0 +1,518 @@
+"""The gateway with fake lines: who is told what, and what each fault does."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ibloop.sim import faults
+from ibloop.sim.gateway import Gateway
+from ibloop.sim.truth import truth
+from ibloop.sim.world import World
+
+Messages = list[tuple[str, ...]]
+
+
+@pytest.fixture
+def gateway(make_world: Callable[..., World]) -> Gateway:
+    """Return a gateway over a frozen market, master client 10."""
+    return Gateway(make_world(), master_client_id=10)
+
+
+def kinds(messages: Messages) -> list[str]:
+    """Return messages as short words: status of orders, codes of errors, else the message id."""
+    words = []
+    for fields in messages:
+        match fields[0]:
+            case "3":
+                words.append(fields[2])
+            case "4":
+                words.append(f"error {fields[3]}")
+            case "5" | "6" | "8":
+                pass
+            case "11":
+                words.append("exec")
+            case "59":
+                words.append("commission")
+            case other:
+                words.append(other)
+    return words
+
+
+FILLED = ["PreSubmitted", "exec", "Filled", "Filled", "commission"]
+
+
+def test_start_up_is_accounts_next_id_and_notices(
+    gateway: Gateway, connect: Callable[..., Any]
+) -> None:
+    """15 and 9 with their version fields, then 2104, 2106, 2158."""
+    client = connect(gateway, 5)
+    client.session.client_id = None
+    del gateway._clients[5]
+    messages = client.send(71, 2, 5, "")
+    assert messages[:2] == [("15", "1", "DU1234567"), ("9", "1", "1")]
+    assert kinds(messages[2:]) == ["error 2104", "error 2106", "error 2158"]
+
+
+def test_a_used_client_id_is_a_fence(gateway: Gateway, connect: Callable[..., Any]) -> None:
+    """The second holder gets 326 and is closed; the first goes on, and frees the id by leaving."""
+    first = connect(gateway, 5)
+    second = connect(gateway, 6)
+    second.session.client_id = None
+    assert kinds(second.send(71, 2, 5, "")) == ["error 326"]
+    assert second.line.state == "closed"
+    assert kinds(first.send(8, 1, 1)) == ["9"]
+    gateway.disconnect(first.session)
+    assert connect(gateway, 5).line.state == "open"
+
+
+def test_openorder_is_always_followed_by_its_status(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any]
+) -> None:
+    """Live, and in the answer to reqOpenOrders."""
+    client = connect(gateway)
+    messages = client.send(*place_fields(1, orderType="LMT", lmtPrice="90"))
+    messages += client.send(*place_fields(2)) + client.send(5, 1)
+    shown = [index for index, fields in enumerate(messages) if fields[0] == "5"]
+    assert len(shown) == 5
+    for index in shown:
+        assert messages[index + 1][:2] == ("3", messages[index][1])
+
+
+def test_others_orders_are_seen_by_master_and_client_0_only(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any]
+) -> None:
+    """The placing client gets everything, errors included; a stranger nothing."""
+    owner, stranger = connect(gateway, 1), connect(gateway, 2)
+    master, zero = connect(gateway, 10), connect(gateway, 0)
+    told = kinds(owner.send(*place_fields(1)))
+    assert told == FILLED
+    assert stranger.line.take() == []
+    assert kinds(master.line.take()) == kinds(zero.line.take()) == FILLED
+    owner.send(*place_fields(2, orderType="LMT", lmtPrice="90"))
+    assert kinds(owner.send(4, 1, 2, "")) == ["Cancelled", "error 202"]
+    assert kinds(master.line.take()) == ["Submitted", "Cancelled"]
+    assert kinds(stranger.send(7, 3, 9, 0, "", "", "", "", "", "")) == ["55"]
+    assert kinds(master.send(7, 3, 9, 0, "", "", "", "", "", "")) == ["exec", "commission", "55"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ((0, "", "", "", "", "", ""), 1),
+        ((1, "DU1234567", "", "AAPL", "STK", "", "BUY"), 1),
+        ((0, "", "20261118-16:59:59", "", "", "", ""), 1),
+        ((0, "", "20261118-17:00:01", "", "", "", ""), 0),
+        ((2, "", "", "", "", "", ""), 0),
+        ((0, "", "", "IBM", "", "", ""), 0),
+        ((0, "", "", "", "", "", "SELL"), 0),
+        ((0, "DU9", "", "", "", "", ""), 0),
+    ],
+)
+def test_executions_pass_the_filter(
+    gateway: Gateway,
+    connect: Callable[..., Any],
+    place_fields: Callable[..., Any],
+    filters: tuple[object, ...],
+    found: int,
+) -> None:
+    """Each non-empty field of the filter narrows the answer."""
+    client = connect(gateway)
+    client.send(*place_fields(1))
+    assert kinds(client.send(7, 3, 9, *filters)).count("exec") == found
+
+
+def test_executions_and_completed_orders_are_of_today(
+    gateway: Gateway,
+    connect: Callable[..., Any],
+    place_fields: Callable[..., Any],
+    clock: Any,
+) -> None:
+    """Past midnight in New York the broker answers with nothing; the truth still knows."""
+    client = connect(gateway)
+    client.send(*place_fields(1))
+    assert kinds(client.send(99, 1)) == ["101", "102"]
+    clock.advance(86_400)
+    assert kinds(client.send(7, 3, 9, 0, "", "", "", "", "", "")) == ["55"]
+    assert kinds(client.send(99, 1)) == ["102"]
+    assert len(truth(gateway.world)["executions"]) == 1
+
+
+def test_subscribers_of_the_account_are_told_of_a_fill(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any]
+) -> None:
+    """Position, changed values under each kind of subscription, portfolio, time."""
+    watcher = connect(gateway, 2)
+    watcher.send(61, 1)
+    watcher.send(6, 2, 1, "")
+    watcher.send(76, 1, 7, "DU1234567", "", 1)
+    watcher.send(62, 1, 8, "All", "NetLiquidation,TotalCashValue,AccountType")
+    connect(gateway, 1).send(*place_fields(1))
+    messages = watcher.line.take()
+    assert {fields[0] for fields in messages} == {"61", "6", "7", "8", "73", "63"}
+    (position,) = [fields for fields in messages if fields[0] == "61"]
+    assert position[3:5] == ("265598", "AAPL")
+    cash = {fields[3] for fields in messages if fields[:3] == ("6", "2", "TotalCashValue")}
+    expected = gateway.world.broker.accounts["DU1234567"].cash
+    assert {Decimal(value) for value in cash} == {expected}
+    keys = {fields[5] for fields in messages if fields[0] == "73"}
+    assert "CashBalance" in keys
+    assert "BuyingPower" not in keys
+    assert {fields[4] for fields in messages if fields[0] == "63"} <= {
+        "NetLiquidation",
+        "TotalCashValue",
+    }
+
+
+def test_account_values_are_refreshed_every_three_minutes(
+    make_world: Callable[..., World], connect: Callable[..., Any], place_fields: Any, clock: Any
+) -> None:
+    """Between fills the subscriber still learns what its stocks are worth."""
+    gateway = Gateway(make_world(speed=60.0), master_client_id=None)
+    client = connect(gateway)
+    client.send(6, 2, 1, "")
+    client.send(*place_fields(1))
+    clock.advance(179)
+    gateway.tick()
+    assert client.line.take() == []
+    clock.advance(1)
+    gateway.tick()
+    assert {fields[0] for fields in client.line.take()} == {"6", "7", "8"}
+
+
+def test_account_values_hold_together(gateway: Gateway) -> None:
+    """A cash account: equity is cash plus stocks, and what is available is the cash."""
+    account = gateway.world.broker.accounts["DU1234567"]
+    values = {
+        (key, currency): value for key, value, currency in account.values(gateway.world.price_of)
+    }
+    for key in (
+        *("NetLiquidation", "TotalCashValue", "SettledCash", "AvailableFunds", "BuyingPower"),
+        *("EquityWithLoanValue", "CashBalance"),
+    ):
+        assert values[key, "USD"] == "100000.00"
+    for key in ("GrossPositionValue", "InitMarginReq", "MaintMarginReq", "AccruedCash"):
+        assert values[key, "USD"] == "0.00"
+    assert values["CashBalance", "BASE"] == "100000.00"
+    assert values["UnrealizedPnL", "BASE"] == values["RealizedPnL", "USD"] == "0.00"
+    assert values["AccountType", ""] == "INDIVIDUAL"
+
+
+MKT_DATA = ("AAPL", "STK", "", "0.0", "", "", "SMART", "", "USD", "", "", 0, "", 0, 0, "")
+
+
+def test_market_data_streams_only_what_changed(
+    make_world: Callable[..., World], connect: Callable[..., Any], clock: Any
+) -> None:
+    """First 81 and 58, each price with its size; then nothing within the same sample."""
+    gateway = Gateway(make_world(speed=60.0), master_client_id=None)
+    client = connect(gateway)
+    messages = client.send(1, 11, 7, 0, *MKT_DATA)
+    assert [fields[0] for fields in messages[:2]] == ["81", "58"]
+    ticks = [(fields[0], fields[3]) for fields in messages[2:]]
+    assert ticks == [
+        *(("1", "1"), ("2", "0"), ("1", "2"), ("2", "3"), ("1", "4"), ("2", "5"), ("46", "45")),
+        *(("2", "8"), ("1", "6"), ("1", "7"), ("1", "9"), ("1", "14"), ("45", "49")),
+    ]
+    gateway.tick()
+    assert client.line.take() == []
+    clock.advance(10)
+    gateway.tick()
+    changed = {fields[3] for fields in client.line.take()}
+    assert {"1", "2", "4", "8"} <= changed
+    assert not changed & {"9", "14", "49"}
+    assert client.send(2, 2, 7) == []
+    assert kinds(client.send(2, 2, 7)) == ["error 300"]
+
+
+def test_market_data_errors(gateway: Gateway, connect: Callable[..., Any]) -> None:
+    """Unknown contract 200, duplicate ticker 322, the hundred-and-first line 101."""
+    client = connect(gateway)
+    nothing = ("NOPE", *MKT_DATA[1:])
+    assert kinds(client.send(1, 11, 7, 0, *nothing)) == ["error 200"]
+    client.send(1, 11, 7, 0, *MKT_DATA)
+    assert kinds(client.send(1, 11, 7, 0, *MKT_DATA)) == ["error 322"]
+    for req_id in range(100, 199):
+        client.send(1, 11, req_id, 0, *MKT_DATA)
+    assert kinds(client.send(1, 11, 300, 0, *MKT_DATA)) == ["error 101"]
+
+
+def test_a_halt_is_shown_and_stops_fills(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any], clock: Any
+) -> None:
+    """Tick 49 says 1, the order waits, and fills when trading resumes."""
+    client = connect(gateway)
+    apple = gateway.world.samples.instruments[265598]
+    gateway.world.pin(apple, {"halted": True})
+    messages = client.send(1, 11, 7, 0, *MKT_DATA)
+    assert ("45", "6", "7", "49", "1.0") in messages
+    assert kinds(client.send(*place_fields(1))) == ["PreSubmitted"]
+    clock.advance(0.25)
+    gateway.world.pin(apple, {"halted": False})
+    gateway.tick()
+    messages = client.line.take()
+    assert ("45", "6", "7", "49", "0.0") in messages
+    assert "exec" in kinds(messages)
+
+
+REQUESTS = [
+    (1, 11), (2, 1, 5), (3, 1), (4, 1, 99, ""), (5, 1), (6, 2, 1, "DU9"), (7, 3), (8, 1, 1),
+    (9, 8), (10, 5, 1), (11, 1, 1, 0), (12, 1, 1), (13, 1), (14, 1, 5), (15, 1, 1), (16, 1),
+    (17, 1), (20, 4), (25, 1, 4), (49, 1), (50, 3, 4), (51, 1, 4), (58, 1), (59, 1, 3), (61, 1),
+    (62, 1, 3, "All", "$LEDGER:ALL"), (63, 1, 3), (64, 1), (74, 1, 3, "", ""), (75, 1, 3),
+    (76, 1, 3, "DU9", "", 0), (77, 1, 3), (78, 3), (81, 3, "A"), (87, 3), (90, 3), (91, 26),
+    (92, 3, "", ""), (93, 3), (94, 3, "", "", 1), (95, 3), (97, 3), (98, 3), (99, 0), (104, 3),
+    (105,), (71, 2, 9, ""), (9999,), ("",), ("x", "y"), (3, "a", "b"), (62,), (1, 11, "x"),
+]  # fmt: skip
+
+
+def test_no_request_breaks_the_connection(gateway: Gateway, connect: Callable[..., Any]) -> None:
+    """Served, refused, unknown or mutilated: the client still gets its next answer."""
+    client = connect(gateway, version=200)
+    for fields in REQUESTS:
+        client.send(*fields)
+        assert kinds(client.send(17, 1))[-1:] == ["15"], fields
+    assert client.line.state == "open"
+
+
+def test_requests_not_served_are_refused_with_their_id(
+    gateway: Gateway, connect: Callable[..., Any]
+) -> None:
+    """321 with the request's own id ends the client's wait."""
+    (error,) = connect(gateway).send(20, 4444, "whatever")
+    assert error[2:4] == ("4444", "321")
+
+
+def test_frames_tell_what_was_received(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any]
+) -> None:
+    """Every order message in order, also those that came to nothing."""
+    client = connect(gateway)
+    gateway.add_fault(faults.parse("place_swallowed"))
+    limit = {"orderType": "LMT", "lmtPrice": "90", "orderRef": "r"}
+    client.send(*place_fields(1, **limit))
+    client.send(*place_fields(2, **limit))
+    client.send(4, 1, 2, "")
+    client.send(58, 1)
+    frames = truth(gateway.world)["frames"]
+    assert [(f["seq"], f["kind"], f["orderId"]) for f in frames] == [
+        *((1, "placeOrder", 1), (2, "placeOrder", 2), (3, "cancelOrder", 2)),
+        (4, "globalCancel", 0),
+    ]
+    assert frames[0] | {"received_at": ""} == {
+        "seq": 1,
+        "received_at": "",
+        "clientId": 1,
+        "kind": "placeOrder",
+        "orderId": 1,
+        "orderRef": "r",
+        "symbol": "AAPL",
+        "action": "BUY",
+        "totalQuantity": 50,
+        "lmtPrice": 90,
+    }
+
+
+# ---------------------------------------------------------------------- faults
+
+
+def test_fault_place_swallowed(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any]
+) -> None:
+    """The order does not exist, and the fault is over after its number of orders."""
+    client = connect(gateway)
+    gateway.add_fault(faults.parse("place_swallowed:symbol=AAPL,times=1"))
+    assert kinds(client.send(*place_fields(1, conId=8314))) == FILLED
+    assert client.send(*place_fields(2)) == []
+    assert len(truth(gateway.world)["orders"]) == 1
+    assert kinds(client.send(*place_fields(3))) == FILLED
+    assert list(gateway.faults) == []
+
+
+def test_fault_order_rejected(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any]
+) -> None:
+    """The error comes first, then Inactive; twice, then no more."""
+    client = connect(gateway)
+    gateway.add_fault(faults.parse("order_rejected:times=2,code=203,text=no permission"))
+    first = client.send(*place_fields(1))
+    assert kinds(first) == ["error 203", "Inactive"]
+    assert first[0][4] == "no permission"
+    assert kinds(client.send(*place_fields(2))) == ["error 203", "Inactive"]
+    assert kinds(client.send(*place_fields(3))) == FILLED
+
+
+def test_fault_partial_fills(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any], clock: Any
+) -> None:
+    """One slice, then the next when its time has come, until all 50 shares are there."""
+    client = connect(gateway)
+    gateway.add_fault(faults.parse("partial_fills:shares=20,interval_s=1"))
+    assert kinds(client.send(*place_fields(1))).count("exec") == 1
+    gateway.tick()
+    assert client.line.take() == []
+    fills = []
+    for _ in range(4):
+        clock.advance(1)
+        gateway.tick()
+        fills += [fields[18:20] for fields in client.line.take() if fields[0] == "11"]
+    assert [shares for _, shares in fills] == ["20", "10"]
+    (order,) = truth(gateway.world)["orders"]
+    assert (order["filled"], order["status"]) == (50, "Filled")
+
+
+def test_fault_ack_dropped(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any]
+) -> None:
+    """Silence about a worked order, until a client asks; then callbacks flow again."""
+    client = connect(gateway)
+    gateway.add_fault(faults.parse("ack_dropped"))
+    limit = {"orderType": "LMT", "lmtPrice": "90"}
+    assert client.send(*place_fields(1, **limit)) == []
+    assert kinds(client.send(*place_fields(2, **limit))) == ["Submitted"]
+    assert kinds(client.send(5, 1)) == ["Submitted", "Submitted", "53"]
+    assert list(gateway.faults) == []
+    assert kinds(client.send(4, 1, 1, "")) == ["Cancelled", "error 202"]
+
+
+def test_fault_ack_dropped_hides_fills_until_executions_are_asked(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any]
+) -> None:
+    """The fill happened all the same."""
+    client = connect(gateway)
+    gateway.add_fault(faults.parse("ack_dropped"))
+    assert client.send(*place_fields(1)) == []
+    answer = client.send(7, 3, 9, 0, "", "", "", "", "", "")
+    assert kinds(answer) == ["exec", "commission", "55"]
+
+
+def test_fault_ack_late_keeps_the_sequence(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any], clock: Any
+) -> None:
+    """Nothing before the delay, everything in order after it."""
+    client = connect(gateway)
+    gateway.add_fault(faults.parse("ack_late:delay_s=2"))
+    assert client.send(*place_fields(1)) == []
+    clock.advance(1.9)
+    gateway.agenda.run(clock.monotonic_s())
+    assert client.line.take() == []
+    clock.advance(0.2)
+    gateway.agenda.run(clock.monotonic_s())
+    assert kinds(client.line.take()) == FILLED
+    assert kinds(client.send(*place_fields(2))) == FILLED
+
+
+def test_fault_callbacks_duplicated(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any]
+) -> None:
+    """Each callback twice, with the same execution id: one fill in truth."""
+    client = connect(gateway)
+    gateway.add_fault(faults.parse("callbacks_duplicated"))
+    told = kinds(client.send(*place_fields(1)))
+    assert told == [word for word in FILLED for _ in range(2)]
+    assert len(truth(gateway.world)["executions"]) == 1
+
+
+def test_fault_commission_late(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any], clock: Any
+) -> None:
+    """The report is late, the cash is charged at once."""
+    client = connect(gateway)
+    gateway.add_fault(faults.parse("commission_late:delay_s=3"))
+    assert kinds(client.send(*place_fields(1))) == ["PreSubmitted", "exec", "Filled"]
+    (execution,) = truth(gateway.world)["executions"]
+    spent = 100_000 - truth(gateway.world)["accounts"]["DU1234567"]["cash"]
+    assert spent == pytest.approx(execution["price"] * 50 + 1.0)
+    clock.advance(3)
+    gateway.agenda.run(clock.monotonic_s())
+    assert kinds(client.line.take()) == ["Filled", "commission"]
+
+
+def test_fault_socket_reset_now(gateway: Gateway, connect: Callable[..., Any]) -> None:
+    """One client is cut off, once; it may come back at once."""
+    one, two = connect(gateway, 1), connect(gateway, 2)
+    gateway.add_fault(faults.parse("socket_reset:client_id=1"))
+    assert (one.line.state, two.line.state) == ("reset", "open")
+    assert list(gateway.faults) == []
+    assert kinds(connect(gateway, 1).send(49, 1)) == ["49"]
+
+
+def test_fault_socket_reset_after_place_keeps_the_order(
+    gateway: Gateway, connect: Callable[..., Any], place_fields: Callable[..., Any]
+) -> None:
+    """The order is in, its client never heard of it, and finds it after reconnecting."""
+    client = connect(gateway, 1)
+    gateway.add_fault(faults.parse("socket_reset:after_place=true"))
+    assert client.line.state == "open"
+    assert client.send(*place_fields(1, orderType="LMT", lmtPrice="90")) == []
+    assert client.line.state == "reset"
+    again = connect(gateway, 1)
+    assert kinds(again.send(5, 1)) == ["Submitted", "53"]
+    assert again.send(8, 1, 1)[0] == ("9", "1", "2")
+
+
+def test_fault_freeze(gateway: Gateway, connect: Callable[..., Any], clock: Any) -> None:
+    """Only the named client, for its time; without a name new connections freeze too."""
+    one, two = connect(gateway, 1), connect(gateway, 2)
+    gateway.add_fault(faults.parse("freeze:client_id=1,seconds=5"))
+    assert (one.line.frozen, two.line.frozen) == (True, False)
+    clock.advance(5)
+    gateway.agenda.run(clock.monotonic_s())
+    assert one.line.frozen is False
+    gateway.add_fault(faults.parse("freeze:seconds=0"))
+    clock.advance(3600)
+    gateway.agenda.run(clock.monotonic_s())
+    assert connect(gateway, 3).line.frozen
+    gateway.clear_faults()
+    assert not any((one.line.frozen, two.line.frozen))
+
+
+def test_a_frozen_client_finds_no_heap_of_ticks(
+    make_world: Callable[..., World], connect: Callable[..., Any], clock: Any
+) -> None:
+    """Market data is not queued for a client that reads nothing."""
+    gateway = Gateway(make_world(speed=60.0), master_client_id=None)
+    client = connect(gateway)
+    client.send(1, 11, 7, 0, *MKT_DATA)
+    gateway.add_fault(faults.parse("freeze:seconds=0"))
+    for _ in range(20):
+        clock.advance(1)
+        gateway.tick()
+    assert client.line.take() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        "freeze:depth=1",
+        "freeze:seconds=soon",
+        "freeze:seconds=-1",
+        "freeze:seconds",
+        "partial_fills:shares=1.5",
+        "socket_reset:after_place=maybe",
+        "freeze:seconds=nan",
+    ],
+)
+def test_wrong_faults_are_refused(text: str) -> None:
+    """A misspelt fault must not pass for a harmless one."""
+    with pytest.raises(faults.base.SimError):
+        faults.parse(text)
+
+
+def test_every_fault_documents_itself() -> None:
+    """GET /faults and --list-faults are read from the classes."""
+    names = {item["name"] for item in faults.describe()}
+    assert names == {
+        *("ack_dropped", "ack_late", "callbacks_duplicated", "commission_late", "freeze"),
+        *("order_rejected", "partial_fills", "place_swallowed", "socket_reset"),
+    }
+    for item in faults.describe():
+        assert item["what"].endswith(".")
+        assert all(value["what"] for value in item["parameters"].values())
+        built = faults.build(item["name"], {})
+        defaults = {key: value["default"] for key, value in item["parameters"].items()}
+        assert faults.settings(built) == {"name": item["name"], **defaults}
+        assert replace(built) == built

@@ -1,0 +1,208 @@
+"""Samples and market: determinism, the path through each bar, laps, shocks and fixed quotes."""
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ibloop.sim.history import Bar, Samples, load_samples, samples_directory
+from ibloop.sim.market import SESSION_S, Market, Moment, Pin, session_path
+from ibloop.sim.model import ContractKey, SimError
+
+AAPL, IBM, FB, ZZT = 265598, 8314, 107113386, 990001
+START = date(2012, 10, 1)
+
+
+def a_market(samples: Samples, seed: int = 1, start: date = START) -> Market:
+    """Return a market of the tiny samples."""
+    return Market(samples, seed=seed, start=start)
+
+
+def at(session: float, sample: int = 0) -> Moment:
+    """Return a moment by sessions since the start."""
+    return Moment(session * SESSION_S, sample)
+
+
+def key(symbol: str = "", con_id: int = 0, **changes: str) -> ContractKey:
+    """Return the contract of a request."""
+    values = {"sec_type": "STK", "exchange": "SMART", "currency": "USD"} | changes
+    return ContractKey(
+        con_id=con_id,
+        symbol=symbol,
+        primary_exchange=values.get("primary_exchange", ""),
+        local_symbol="",
+        trading_class="",
+        sec_type=values["sec_type"],
+        exchange=values["exchange"],
+        currency=values["currency"],
+    )
+
+
+def test_the_shipped_samples_load() -> None:
+    """The samples of the package are found from a checkout, and every history has its prices."""
+    samples = load_samples(samples_directory())
+    history = {item.symbol for item in samples.instruments.values() if item.history}
+    assert {"AAPL", "IBM", "MSFT", "GOOG", "FB"} <= history
+    assert set(samples.bars) == history
+
+
+def test_contracts_are_found_as_ib_finds_them(samples: Samples) -> None:
+    """By conId alone, or by a symbol that nothing else contradicts."""
+    assert samples.find(key(con_id=AAPL, symbol="nonsense")) is samples.instruments[AAPL]
+    assert samples.find(key("IBM")) is samples.instruments[IBM]
+    assert samples.find(key("IBM", exchange="NYSE")) is samples.instruments[IBM]
+    for wrong in (
+        key("NOPE"),
+        key("IBM", currency="EUR"),
+        key("IBM", sec_type="OPT"),
+        key("IBM", primary_exchange="NASDAQ"),
+        key(con_id=1),
+    ):
+        assert samples.find(wrong) is None
+
+
+def test_a_broken_row_is_named(tmp_path: Path) -> None:
+    """A refusal to start says which file and row to mend."""
+    (tmp_path / "universe.csv").write_text("symbol,con_id\nAAPL,one\n")
+    with pytest.raises(SimError, match=r"universe\.csv: cannot read row \['AAPL', 'one'\]"):
+        load_samples(tmp_path)
+    with pytest.raises(SimError, match="cannot read"):
+        load_samples(tmp_path / "missing")
+
+
+@given(st.floats(0, 12, exclude_max=True), st.integers(0, 10_000), st.integers())
+@settings(deadline=None)
+def test_the_same_seed_and_moment_give_the_same_quote(
+    samples: Samples, session: float, sample: int, seed: int
+) -> None:
+    """Price is a function of history, seed and simulated time, whatever was asked before."""
+    first, second = a_market(samples, seed), a_market(samples, seed)
+    for other in (0.1, 3.2, 7.9):
+        first.quote(ZZT, at(other))
+        first.quote(AAPL, at(other))
+    for con_id in (AAPL, IBM, FB, ZZT):
+        assert first.quote(con_id, at(session, sample)) == second.quote(con_id, at(session, sample))
+
+
+@given(st.floats(0, 12, exclude_max=True), st.integers(0, 10_000))
+@settings(deadline=None)
+def test_quotes_are_whole_and_on_the_grid(samples: Samples, session: float, sample: int) -> None:
+    """bid < ask around the last price, all on the tick grid; sizes are round lots."""
+    market = a_market(samples)
+    for con_id in (AAPL, IBM, ZZT):
+        quote = market.quote(con_id, at(session, sample))
+        assert quote is not None
+        assert quote.bid < quote.ask
+        assert quote.bid <= quote.last <= quote.ask
+        assert quote.low <= quote.last <= quote.high
+        assert all(price % Decimal("0.01") == 0 for price in (quote.bid, quote.ask, quote.last))
+        assert quote.bid_size >= 300
+        assert quote.bid_size % 100 == quote.ask_size % 100 == 0
+
+
+@given(st.integers(0, 2**32))
+@settings(deadline=None)
+def test_the_path_touches_its_bar_and_never_leaves_it(seed: int) -> None:
+    """Open, high, low and close of history are the session's, whatever lies between."""
+    bar = Bar(100.0, 110.0, 95.0, 105.0, 1000)
+    path = session_path(bar, Random(seed))
+    assert (path.prices[0], path.prices[-1]) == (bar.open, bar.close)
+    assert (max(path.prices), min(path.prices)) == (bar.high, bar.low)
+    assert (path.highs[-1], path.lows[-1]) == (bar.high, bar.low)
+
+
+def test_the_session_shows_the_day(samples: Samples) -> None:
+    """At the open: open and prior close of history; towards the close: high, low and volume."""
+    market = a_market(samples)
+    first, last = market.quote(AAPL, at(0)), market.quote(AAPL, at(0.99999))
+    assert first is not None
+    assert last is not None
+    assert (first.last, first.open, first.close) == (100, 100, 100)
+    assert (last.high, last.low, last.open) == (110, 95, 100)
+    assert abs(last.last - 105) < Decimal("0.1")
+    assert 990_000 < last.volume <= 1_000_000
+    following = market.quote(AAPL, at(1))
+    assert following is not None
+    assert (following.open, following.close) == (106, 105)
+
+
+def test_after_the_last_day_history_runs_backwards(samples: Samples) -> None:
+    """Prices go on without a jump and stay those of history, for ever."""
+    market = a_market(samples)
+    days = [market.day(session) for session in range(7)]
+    forward = [date(2012, 10, day) for day in (1, 2, 3)]
+    assert days == [*forward, *reversed(forward), forward[0]]
+    turn = market.quote(AAPL, at(3))
+    assert turn is not None
+    assert (turn.open, turn.close) == (102, 102)
+    again = market.quote(AAPL, at(6))
+    assert again is not None
+    assert (again.open, again.close) == (100, 100)
+
+
+def test_a_symbol_without_history_yet_has_no_price(samples: Samples) -> None:
+    """Before its first bar a stock cannot be quoted; after its last one it keeps its close."""
+    market = a_market(samples)
+    assert market.quote(FB, at(0.5)) is None
+    later = market.quote(FB, at(2.5))
+    assert later is not None
+    assert later.last == later.open == 21
+
+
+def test_synthetic_symbols_begin_at_their_start_price(samples: Samples) -> None:
+    """They walk from the price the universe states, differently for each seed."""
+    market = a_market(samples)
+    first = market.quote(ZZT, at(0))
+    assert first is not None
+    assert first.last == 50
+    other = a_market(samples, seed=2)
+    assert market.quote(ZZT, at(2.5)) != other.quote(ZZT, at(2.5))
+
+
+def test_a_start_beyond_the_history_is_refused(samples: Samples) -> None:
+    """The refusal says where the history ends."""
+    with pytest.raises(SimError, match="ends on 2012-10-03"):
+        a_market(samples, start=date(2020, 1, 1))
+
+
+def test_a_shock_moves_prices_from_now_on(samples: Samples) -> None:
+    """Open and prior close stay, last and low fall; the next session knows nothing else."""
+    market = a_market(samples)
+    market.shock(0.7, 0.0)
+    quote = market.quote(AAPL, at(0))
+    assert quote is not None
+    assert (quote.open, quote.close, quote.high) == (100, 100, 100)
+    assert (quote.last, quote.low) == (70, 70)
+    following = market.quote(AAPL, at(1))
+    assert following is not None
+    assert (following.open, following.close) == (Decimal("74.20"), Decimal("73.50"))
+
+
+def test_fixed_values_win_and_the_rest_follows(samples: Samples) -> None:
+    """A quote fixed in part stays a possible quote."""
+    market = a_market(samples)
+    market.pins[AAPL] = Pin(last=Decimal(90))
+    quote = market.quote(AAPL, at(0))
+    assert quote is not None
+    assert (quote.bid, quote.last, quote.ask) == (Decimal("89.99"), 90, Decimal("90.01"))
+    assert quote.low == 90
+    market.pins[AAPL] = Pin(bid=Decimal(101), ask=Decimal(102), halted=True)
+    quote = market.quote(AAPL, at(0))
+    assert quote is not None
+    assert (quote.bid, quote.last, quote.ask, quote.halted) == (101, 101, 102, True)
+    market.shock(0.5, 0.0)
+    quote = market.quote(AAPL, at(0))
+    assert quote is not None
+    assert (quote.bid, quote.ask) == (Decimal("50.50"), 51)
+
+
+def test_new_depth_comes_every_second_even_when_frozen(samples: Samples) -> None:
+    """With the market frozen the prices stand still, and the book still refills."""
+    market = a_market(samples)
+    quotes = [market.quote(AAPL, at(0.5, sample)) for sample in range(40)]
+    assert len({(quote.bid, quote.ask, quote.last) for quote in quotes if quote}) == 1
+    assert len({quote.depth_id for quote in quotes if quote}) in {10, 11}
