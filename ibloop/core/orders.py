@@ -169,12 +169,14 @@ def _line(
         return line(ZERO, held, "on target")
     if price.mid is None or price.problem is not None:
         return line(None, held, f"{NO_PRICE}: {price.problem}")
-    target = _whole_lots((weight or ZERO) * equity_usd / price.mid, instrument.lot)
-    delta = _whole_lots(target - held, instrument.lot)
+    exact = (weight or ZERO) * equity_usd / price.mid
+    target = _whole_lots(exact, instrument.lot)
+    # The change is rounded, not the target: a holding less than a lot away from it is left alone.
+    delta = _whole_lots(exact - held, instrument.lot)
     if delta == 0:
         return line(target, held, "on target")
     value = abs(delta) * price.mid
-    closes = target == 0 and held + delta == 0
+    closes = exact == 0 and held + delta == 0
     if value < rules.order_value_usd_min and not closes:
         return line(target, held, f"too small: {value:.2f} USD")
     return line(target, held + delta, "sell" if delta < 0 else "buy")

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from ibloop.core.lifecycle import OrderState
 from ibloop.core.model import Instrument, Order, OrderType, Side, Tif
-from ibloop.core.orders import Intent, Plan, limit_price
+from ibloop.core.orders import Intent, Plan, Unpriced, limit_price
 from ibloop.core.risk import MARKET_DATA_ERROR, Limits, check_order
 from ibloop.core.snapshot import client_order_id
 
@@ -46,14 +46,20 @@ def _checked(
     held = next(line.baseline_quantity for line in plan.lines if line.symbol == intent.symbol)
     breaches = check_order(intent, instrument, equity_usd=plan.equity_usd, held=held, limits=limits)
     price = limit_price(intent.side, intent.price, instrument, limits.price_collar_fraction)
+    if price <= 0:
+        text = f"no price of {intent.symbol} on its tick grid lies inside the collar"
+        return _unsendable(intent, terms, ("price_collar_fraction", text))
     refusal = (breaches[0].check, "; ".join(map(str, breaches))) if breaches else None
     return _order(terms, intent.symbol, intent.con_id, intent.side, intent.quantity, price, refusal)
 
 
 def _unpriced(plan: Plan, terms: OrderTerms) -> Iterator[Order]:
     for wish in plan.unpriced:
-        refusal = (MARKET_DATA_ERROR, wish.reason)
-        yield _order(terms, wish.symbol, wish.con_id, wish.side, wish.quantity, None, refusal)
+        yield _unsendable(wish, terms, (MARKET_DATA_ERROR, wish.reason))
+
+
+def _unsendable(wish: Intent | Unpriced, terms: OrderTerms, refusal: tuple[str, str]) -> Order:
+    return _order(terms, wish.symbol, wish.con_id, wish.side, wish.quantity, None, refusal)
 
 
 def _order(

@@ -224,6 +224,32 @@ def test_errors_about_questions_are_not_errors_about_orders(
     play(scenario)
 
 
+def test_a_status_is_attributed_by_perm_id_else_by_our_own_order_id(
+    play: Any, log_of: Any, make_order: Any
+) -> None:
+    """Order ids are per client: another client's order of the same number is not ours."""
+
+    async def scenario(bench: Any) -> None:
+        broker, log, next_id = await connected(bench, log_of, port=bench.proxy.port)
+        ibm = bench.instrument("IBM")
+        order = make_order(ibm, next_id, limit_price=RESTING)
+        broker.place(order, ibm)
+        perm_id = (await log.first(OrderReported, ib_status="Submitted")).perm_id
+        for seen_perm_id, client_id, status in (
+            (0, 11, "PendingSubmit"),
+            (424242, 5, "PreSubmitted"),
+            (perm_id, 5, "PendingCancel"),
+        ):
+            numbers = (0, 10, 0.0, seen_perm_id, 0, 0.0, client_id)
+            bench.proxy.inject(3, next_id, status, *numbers, "", 0.0)
+        ours = {"client_order_id": order.client_order_id}
+        await log.first(OrderReported, ib_status="PendingCancel", perm_id=perm_id, **ours)
+        await log.first(OrderReported, ib_status="PendingSubmit", perm_id=0, **ours)
+        await log.first(OrderReported, ib_status="PreSubmitted", perm_id=424242, client_order_id="")
+
+    play(scenario)
+
+
 def test_a_cancel_is_confirmed_by_events(play: Any, log_of: Any, make_order: Any) -> None:
     """The cancelled order reports Cancelled and 202, both under our ids."""
 

@@ -242,6 +242,28 @@ def test_a_fill_during_the_pass_repeats_it(
     play(scenario)
 
 
+def test_a_position_closed_behind_our_back_is_gone(play: Any, log_of: Any, make_order: Any) -> None:
+    """Each pass begins with nothing: what an earlier connection was told does not linger."""
+
+    async def scenario(bench: Any) -> None:
+        broker, log, next_id = await connected(bench, log_of)
+        await traded(bench, broker, log, make_order, next_id)
+        await log.settle()
+        assert len(log.all(EvidenceCollected)[-1].evidence.positions) == 1
+        broker.disconnect()
+        other = bench.broker(client_id=5)
+        others = log_of(other)
+        await other.connect()
+        aapl = bench.instrument("AAPL")
+        other.place(make_order(aapl, 1, side=Side.SELL, limit_price=RESTING), aapl)
+        await others.first(Executed)
+        await broker.connect()
+        await log.settle()
+        assert log.all(EvidenceCollected)[-1].evidence.positions == ()
+
+    play(scenario)
+
+
 def test_a_summary_is_given_back(play: Any, log_of: Any, until: Any) -> None:
     """A gateway allows two account summaries: each pass ends its own."""
 
