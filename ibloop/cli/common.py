@@ -1,18 +1,16 @@
-"""What every command shares: the profile, output as JSON or text, tables on a terminal."""
+"""What every command shares: the profile, kinds of arguments, output as JSON or text."""
 
-import dataclasses
+import getpass
 import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from ibloop.cli.terminal import plain
 from ibloop.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,19 +46,17 @@ class Context:
 
     def writable_data_dir(self) -> Path:
         """Return the data directory, made if need be. Raises: ConfigError if not writable."""
-        path = self.data_dir
-        try:
-            path.mkdir(mode=0o2770, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"cannot make the data directory {path}: {error.strerror}") from None
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise ConfigError(f"the data directory {path} is not writable for this user")
-        return path
+        return writable(self.data_dir)
 
-    def open_ledger(self) -> "Ledger":
-        """Open the ledger for writing. Raises: LedgerError, ConfigError."""
+    def open_ledger(self, *, create: bool = True) -> "Ledger":
+        """Open the ledger for writing; with ``create`` false only one that exists.
+
+        Raises: LedgerError, ConfigError.
+        """
         from ibloop.adapters.ledger.connection import open_ledger
 
+        if not create:
+            self.open_readonly().close()
         self.writable_data_dir()
         return open_ledger(
             self.profile.ledger_path, mode=self.config.mode, account=self.config.account
@@ -73,9 +69,65 @@ class Context:
         return open_readonly(self.profile.ledger_path)
 
 
+class Reason(click.ParamType[str]):
+    """Why a person does something: a text that the audit log keeps."""
+
+    name = "reason"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the text without the blanks around it, or fail as click does."""
+        text = value.strip()
+        if not text or len(text) > REASON_LENGTH_MAX or not is_text(text):
+            self.fail(f"expected a text of 1 to {REASON_LENGTH_MAX} characters", param, ctx)
+        return text
+
+
+REASON_LENGTH_MAX = 500
+ROWS_MAX = 100_000
+
 pass_context = click.make_pass_decorator(Context, ensure=True)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def limit_option(default: int) -> Callable[[click.decorators.FC], click.decorators.FC]:
+    """Return the option that says how many rows to list."""
+    return click.option(
+        "--limit",
+        default=default,
+        show_default=True,
+        type=click.IntRange(1, ROWS_MAX),
+        help="How many, at most.",
+    )
+
+
+def is_text(value: str) -> bool:
+    """Return whether ``value`` can be stored: an argument may hold bytes that are no text."""
+    return value.isprintable()
+
+
+def writable(path: Path) -> Path:
+    """Return a directory, made if need be, that this process may write to.
+
+    Raises: ConfigError.
+    """
+    try:
+        path.mkdir(mode=0o2770, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the data directory {path}: {error.strerror}") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(f"the data directory {path} is not writable for this user")
+    return path
+
+
+def operator() -> str:
+    """Return who asks, for the audit log; a user without a name is called by the number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no entry in the user database; which of them varies by version
+        return f"uid-{os.getuid()}"
 
 
 def emit(noun: str, data: object, as_json: bool, text: Callable[[], str] | str) -> None:
@@ -85,57 +137,3 @@ def emit(noun: str, data: object, as_json: bool, text: Callable[[], str] | str) 
         click.echo(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
     else:
         click.echo(text if isinstance(text, str) else text())
-
-
-def plain(value: object) -> object:
-    """Return ``value`` as JSON can hold it: decimals and times as text, dataclasses as objects."""
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if isinstance(value, set | frozenset | tuple):
-        return list(value)
-    return str(value)
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> str:
-    """Return rows as a table on a terminal, as tab-separated lines elsewhere."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    if not sys.stdout.isatty():
-        return "\n".join("\t".join(line) for line in [list(columns), *cells])
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
-    for index, column in enumerate(columns):
-        numeric = bool(cells) and all(_is_number(line[index]) for line in cells)
-        drawn.add_column(column, justify="right" if numeric else "left")
-    for line in cells:
-        drawn.add_row(*(Text(cell) for cell in line))
-    console = Console(no_color="NO_COLOR" in os.environ)
-    with console.capture() as capture:
-        console.print(drawn)
-    return capture.get().rstrip("\n")
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
-    return str(plain(value)) if not isinstance(value, str) else value
-
-
-def _is_number(text: str) -> bool:
-    return text == "-" or text.lstrip("+-").replace(".", "", 1).replace(",", "").isdigit()
-
-
-def style(text: str, colour: str) -> str:
-    """Return ``text`` coloured for stdout when it is a terminal that wants colour."""
-    if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
-        return text
-    return click.style(text, fg=colour)

@@ -4,7 +4,8 @@ import dataclasses
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context, table
+from ibloop.cli.common import Context, emit, json_option, pass_context
+from ibloop.cli.terminal import table
 
 
 @click.group()
@@ -18,7 +19,9 @@ def config() -> None:
 def show(context: Context, as_json: bool) -> None:
     """Show every value in force and where the configuration comes from.
 
-    Example: `ibloop config show --profile paper`
+    \b
+    Example:
+      ibloop config show --profile paper
     """
     profile = context.profile
     source = str(profile.source) if profile.source else "built-in sim profile"
@@ -40,7 +43,9 @@ def show(context: Context, as_json: bool) -> None:
 def check(context: Context, as_json: bool) -> None:
     """Check the configuration and what it points at; exits 78 when something is wrong.
 
-    Example: `ibloop config check --config ibloop.toml`
+    \b
+    Example:
+      ibloop config check --config ibloop.toml
     """
     from ibloop.adapters.universe import load_universe
 

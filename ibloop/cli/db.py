@@ -7,7 +7,8 @@ import click
 from ibloop.adapters.ledger.check import check as check_ledger
 from ibloop.adapters.ledger.connection import migrate as migrate_ledger
 from ibloop.adapters.ledger.connection import schema_sql
-from ibloop.cli.common import Context, emit, json_option, pass_context, table
+from ibloop.cli.common import Context, emit, json_option, pass_context
+from ibloop.cli.terminal import table
 from ibloop.errors import Exit
 
 
@@ -22,6 +23,10 @@ def migrate(context: Context) -> None:
     """Create the ledger, or bring it up to date; stop the daemons before.
 
     The ledger is bound to the profile's mode and account when it is created, for ever.
+
+    \b
+    Example:
+      ibloop db migrate --data data
     """
     context.writable_data_dir()
     applied = migrate_ledger(
@@ -38,6 +43,10 @@ def check(ctx: click.Context, context: Context, as_json: bool) -> None:
     """Check the whole ledger: pages, references, audit chain, orders against their fills.
 
     Reads only. Exits 1 when anything is wrong.
+
+    \b
+    Example:
+      ibloop db check --data data
     """
     with closing(context.open_readonly()) as connection:
         problems = check_ledger(connection)
@@ -53,7 +62,12 @@ def check(ctx: click.Context, context: Context, as_json: bool) -> None:
 @db.command()
 @json_option
 def schema(as_json: bool) -> None:
-    """Print the SQL of the ledger's tables, indexes and triggers."""
+    """Print the SQL of the ledger's tables, indexes and triggers.
+
+    \b
+    Example:
+      ibloop db schema
+    """
     statements = schema_sql()
     text = "\n\n".join(f"{statement};" for statement in statements)
     emit("db", {"statements": list(statements)}, as_json, text)

@@ -16,7 +16,11 @@ def demo(context: Context, once: bool) -> None:
 
     Starts gateway, stream, executor and guard as systemd would, rebalances, meets a partial fill
     and a rejection, and sees the guard halt a crash. Everything is under data/demo, made anew
-    each time. Example: `ibloop demo --once`
+    each time.
+
+    \b
+    Example:
+      ibloop demo --once
     """
     from ibloop.cli.demo_story import play
 

@@ -34,7 +34,11 @@ class Check:
 def doctor(context: Context, as_json: bool) -> None:
     """Check the installation, the configuration and the data.
 
-    Exits 1 when anything is unfit, and says what to do about it. Example: `ibloop doctor`
+    Exits 1 when anything is unfit, and says what to do about it.
+
+    \b
+    Example:
+      ibloop doctor
     """
     checks = [*_installation(), *_profile(context)]
     rows = [

@@ -17,7 +17,9 @@ def executor() -> None:
 def run_executor(context: Context) -> None:
     """Claim queued runs, send their orders and record what becomes of them, until SIGTERM.
 
-    Example: `ibloop executor run --data data`
+    \b
+    Example:
+      ibloop executor run --data data
     """
     from ibloop import log
     from ibloop.daemons.executor import run

@@ -4,7 +4,8 @@ from contextlib import closing
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context, table
+from ibloop.cli.common import Context, emit, json_option, limit_option, pass_context
+from ibloop.cli.terminal import table
 
 
 @click.group()
@@ -14,11 +15,16 @@ def fills() -> None:
 
 @fills.command("list")
 @click.option("--run", "run_name", help="Only fills of this run (key or id).")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@limit_option(100)
 @json_option
 @pass_context
 def list_fills(context: Context, run_name: str | None, limit: int, as_json: bool) -> None:
-    """List executions, newest first; foreign ones have no order. Example: `ibloop fills list`"""
+    """List executions, newest first; foreign ones have no order.
+
+    \b
+    Example:
+      ibloop fills list
+    """
     from ibloop.adapters.ledger import fills as ledger_fills
     from ibloop.cli.lookup import run_named
 

@@ -18,7 +18,11 @@ def run_gateway(context: Context) -> None:
     """Keep the gateway alive and prove it, until SIGTERM.
 
     With the launcher `sim` the simulated gateway runs as its child and keeps its state under the
-    data directory. Example: `ibloop gateway run --data data`
+    data directory.
+
+    \b
+    Example:
+      ibloop gateway run --data data
     """
     from ibloop import log
     from ibloop.daemons.gateway import run

@@ -17,7 +17,9 @@ def guard() -> None:
 def run_guard(context: Context) -> None:
     """Value the account every two seconds and halt at the limits, until SIGTERM.
 
-    Example: `ibloop guard run --data data`
+    \b
+    Example:
+      ibloop guard run --data data
     """
     from ibloop import log
     from ibloop.daemons.guard import run

@@ -1,16 +1,16 @@
 """``ibloop halt`` and ``ibloop resume``: the kill switch, written straight into the ledger."""
 
-import getpass
+from contextlib import closing
 from datetime import UTC, datetime
 
 import click
 
-from ibloop.cli.common import Context, pass_context
+from ibloop.cli.common import Context, Reason, operator, pass_context
 from ibloop.errors import Exit
 
 
 @click.command()
-@click.argument("reason")
+@click.argument("reason", type=Reason())
 @click.option(
     "--level",
     type=click.Choice(["pause", "reduce-only", "kill"]),
@@ -22,44 +22,42 @@ from ibloop.errors import Exit
 def halt(context: Context, reason: str, level: str) -> None:
     """Stop sending orders, now.
 
-    Nothing is sent after this command has returned, whatever else is down. Example:
-    `ibloop halt "prices look wrong" --level kill`
+    Nothing is sent after this command has returned, whatever else is down.
+
+    \b
+    Example:
+      ibloop halt "prices look wrong" --level kill
     """
     from ibloop.adapters.ledger import alerts, halts
     from ibloop.adapters.streamfiles import wake
     from ibloop.core.model import HaltLevel
 
-    if not reason.strip():
-        raise click.BadParameter("expected a reason that says why", param_hint="REASON")
-    by, now = getpass.getuser(), datetime.now(UTC)
-    ledger = context.open_ledger()
-    with ledger.transaction() as tx:
+    by, now = operator(), datetime.now(UTC)
+    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
         halt_id = halts.halt(tx, HaltLevel(level), reason, "cli", by, now)
         text = f"trading halted ({level}) by {by}: {reason}"
         alerts.raise_alert(tx, "critical", "halt.requested", str(halt_id), text, None, now, by)
-    ledger.close()
     wake(context.profile.stream_dir)
-    click.echo(f"halted at level {level}; `ibloop resume` ends it", err=True)
+    click.echo(f"halted at level {level}; `ibloop resume REASON` ends it", err=True)
 
 
 @click.command()
-@click.argument("reason")
+@click.argument("reason", type=Reason())
 @pass_context
 def resume(context: Context, reason: str) -> None:
     """Clear all halts.
 
-    The guard measures losses anew from here. A HALT file has to be removed by hand. Example:
-    `ibloop resume "checked with the broker"`
+    The guard measures losses anew from here. A HALT file has to be removed by hand.
+
+    \b
+    Example:
+      ibloop resume "checked with the broker"
     """
     from ibloop.adapters.ledger import halts
     from ibloop.adapters.streamfiles import wake
 
-    if not reason.strip():
-        raise click.BadParameter("expected a reason that says why", param_hint="REASON")
-    ledger = context.open_ledger()
-    with ledger.transaction() as tx:
-        cleared = halts.resume(tx, getpass.getuser(), reason, datetime.now(UTC))
-    ledger.close()
+    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+        cleared = halts.resume(tx, operator(), reason, datetime.now(UTC))
     wake(context.profile.stream_dir)
     click.echo(f"{cleared} halts cleared" if cleared else "nothing was halted", err=True)
     if (context.data_dir / "HALT").exists():

@@ -4,6 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from ibloop.adapters.ledger import runs
+from ibloop.cli.common import is_text
 from ibloop.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def run_named(db: "Connection", name: str) -> "Run":
     """Return the run with this key or id. Raises: BadInputError when there is none."""
-    run = runs.find(db, name)
+    run = runs.find(db, name) if is_text(name) else None
     if run is None:
         raise BadInputError(f"there is no run {name!r}; `ibloop run list` shows them")
     return run

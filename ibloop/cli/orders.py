@@ -4,7 +4,8 @@ from contextlib import closing
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context, table
+from ibloop.cli.common import Context, emit, json_option, limit_option, pass_context
+from ibloop.cli.terminal import coloured, table
 
 
 @click.group()
@@ -14,11 +15,16 @@ def orders() -> None:
 
 @orders.command("list")
 @click.option("--run", "run_name", help="Only orders of this run (key or id).")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@limit_option(100)
 @json_option
 @pass_context
 def list_orders(context: Context, run_name: str | None, limit: int, as_json: bool) -> None:
-    """List orders, newest first. Example: `ibloop orders list --run 2026W47`"""
+    """List orders, newest first.
+
+    \b
+    Example:
+      ibloop orders list --run 2026W47
+    """
     from ibloop.adapters.ledger import orders as ledger_orders
     from ibloop.cli.lookup import order_data, run_named
 
@@ -34,6 +40,20 @@ COLUMNS = ("ORDER", "SIDE", "QUANTITY", "LIMIT", "STATUS", "FILLED", "AVG PRICE"
 
 def order_line(data: dict[str, object]) -> list[object]:
     """Return an order as one row under :data:`COLUMNS`."""
-    names = ("client_order_id", "side", "quantity", "limit_price", "status", "filled_quantity")
-    why = data["reject_reason"] or ""
-    return [*(data[name] for name in names), data["avg_fill_price"], why]
+    return [
+        data["client_order_id"],
+        data["side"],
+        data["quantity"],
+        data["limit_price"],
+        coloured(data["status"]),
+        data["filled_quantity"],
+        data["avg_fill_price"],
+        _why(data),
+    ]
+
+
+def _why(data: dict[str, object]) -> str:
+    """Return who refused an order, by which code and with which words; empty when nobody did."""
+    if data["reject_source"] is None:
+        return ""
+    return f"{data['reject_source']} {data['reject_code']}: {data['reject_reason']}"

@@ -4,7 +4,8 @@ from contextlib import closing
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context, table
+from ibloop.cli.common import Context, emit, json_option, pass_context
+from ibloop.cli.terminal import table
 
 
 @click.group()
@@ -16,14 +17,19 @@ def positions() -> None:
 @json_option
 @pass_context
 def list_positions(context: Context, as_json: bool) -> None:
-    """List positions as the executor last read them. Example: `ibloop positions list`"""
+    """List positions as the executor last read them.
+
+    \b
+    Example:
+      ibloop positions list
+    """
     from ibloop.adapters.ledger import account
 
     with closing(context.open_readonly()) as db:
         held = account.positions(db)
         as_of = account.positions_as_of(db)
     data = {"as_of": as_of, "positions": held}
-    rows = [(p.symbol, p.quantity, f"{p.avg_cost:.4f}") for p in held]
+    rows = [(p.symbol, p.quantity, p.avg_cost) for p in held]
     emit("positions", data, as_json, lambda: table(("SYMBOL", "QUANTITY", "AVG COST"), rows))
     if not as_json:
         click.echo(f"as of {as_of:%F %T} UTC" if as_of else "never read yet", err=True)

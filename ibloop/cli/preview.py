@@ -9,7 +9,8 @@ from ibloop.adapters.host import SystemClock
 from ibloop.adapters.ledger import account
 from ibloop.adapters.streamfiles import QuoteReader
 from ibloop.adapters.universe import Universe
-from ibloop.cli.common import Context, emit, table
+from ibloop.cli.common import Context, emit
+from ibloop.cli.terminal import table
 from ibloop.core.gates import check_gates, first_failed
 from ibloop.core.model import Evidence, Moment
 from ibloop.core.orders import Plan

@@ -41,8 +41,11 @@ def rebalance(
     """Turn target weights into a queued run.
 
     Asking again for the same week returns the same run. A run that must not start is written
-    down as blocked, with the reason (exit 77). Example: `ibloop rebalance --targets targets.csv
-    --wait`
+    down as blocked, with the reason (exit 77).
+
+    \b
+    Example:
+      ibloop rebalance --targets targets.csv --wait
     """
     from ibloop.adapters.host import SystemClock
     from ibloop.adapters.universe import load_universe

@@ -4,8 +4,8 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -34,6 +34,9 @@ COMMANDS: dict[str, str] = {
     "config": "ibloop.cli.config:config",
 }
 """Where each command lives, in the order of the help page."""
+
+
+PROFILE = "profile_option"
 
 
 class LazyGroup(click.Group):
@@ -82,23 +85,25 @@ SUMMARIES: dict[str, str] = {
 """One line a command; a test holds it equal to the command's own help."""
 
 
-def _set_global(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    if value is not None:
-        setattr(ctx.ensure_object(Context), str(param.name), value)
+def _set_global(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    if not value:  # `--data "$DIR"` with an unset DIR must not mean the current directory
+        raise click.BadParameter("expected a value, was an empty text", ctx, param)
+    option = str(param.name)
+    setattr(ctx.ensure_object(Context), option, value if option == PROFILE else Path(value))
 
 
 def global_options() -> Iterable[click.Option]:
     """Return fresh options that name the profile; they work before and after the subcommand."""
-    path = click.Path(path_type=Path)
-    for name, kind, text in (
-        ("--config", path, "Configuration file to use."),
-        ("--profile", str, "Profile to use: /etc/ibloop/NAME.toml."),
-        ("--data", path, "Data directory to use."),
+    for name, metavar, text in (
+        ("--config", "PATH", "Configuration file to use."),
+        ("--profile", "NAME", "Profile to use: /etc/ibloop/NAME.toml."),
+        ("--data", "PATH", "Data directory to use."),
     ):
         yield click.Option(
             [name, f"{name.strip('-')}_option"],
-            type=kind,
-            metavar="NAME" if kind is str else "PATH",
+            metavar=metavar,
             expose_value=False,
             callback=_set_global,
             help=text,
@@ -130,13 +135,34 @@ def ibloop() -> None:
 
 
 def main() -> None:
-    """Run the command line; a person's mistake is one sentence and an exit code."""
+    """Run the command line; a person's mistake is one sentence and an exit code.
+
+    An error of the operating system that nobody expected (a full disk, a lost mount) is no bug
+    either: it names the file and exits 1.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file's name may hold bytes that are no text
+            stream.reconfigure(errors="backslashreplace")
     try:
         ibloop.main(prog_name="ibloop")
     except IbloopError as error:
-        click.echo(f"ibloop: {error}", err=True)
+        _tell(str(error))
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of a pipe has gone (`ibloop orders list | head`): not our failure.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         sys.exit(Exit.OK)
+    except OSError as error:
+        _drop_stdout()
+        where = f"{error.filename}: " if error.filename else ""
+        _tell(f"{where}{error.strerror or error}")
+        sys.exit(Exit.FAILED)
+
+
+def _tell(sentence: str) -> None:
+    click.echo(f"ibloop: {sentence}", err=True)
+
+
+def _drop_stdout() -> None:
+    """Let what is left in the buffer of stdout go nowhere, or Python complains at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

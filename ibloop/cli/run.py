@@ -22,11 +22,16 @@ def run() -> None:
 
 
 @run.command("list")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1))
+@limit_option(20)
 @json_option
 @pass_context
 def list_runs(context: Context, limit: int, as_json: bool) -> None:
-    """List runs, newest first. Example: `ibloop run list`"""
+    """List runs, newest first.
+
+    \b
+    Example:
+      ibloop run list
+    """
     from ibloop.adapters.ledger import runs
 
     with closing(context.open_readonly()) as db:
@@ -41,7 +46,12 @@ def list_runs(context: Context, limit: int, as_json: bool) -> None:
 @json_option
 @pass_context
 def show(context: Context, name: str, as_json: bool) -> None:
-    """Show one run: gates, target against actual, orders. Example: `ibloop run show 2026W47`"""
+    """Show one run: gates, target against actual, orders.
+
+    \b
+    Example:
+      ibloop run show 2026W47
+    """
     from ibloop.cli.lookup import run_named
 
     with closing(context.open_readonly()) as db:
@@ -105,8 +115,11 @@ def _page(found: "Run", data: dict[str, object]) -> str:
 def retry(context: Context, name: str, file: Path | None, as_json: bool) -> None:
     """Ask the gates about a blocked run again and queue it if they pass.
 
-    The next attempt starts from the positions there are by then. Example: `ibloop run retry
-    2026W47`
+    The next attempt starts from the positions there are by then.
+
+    \b
+    Example:
+      ibloop run retry 2026W47
     """
     from ibloop.adapters.host import SystemClock
     from ibloop.adapters.ledger import snapshots
@@ -146,8 +159,11 @@ def retry(context: Context, name: str, file: Path | None, as_json: bool) -> None
 def cancel(context: Context, name: str) -> None:
     """End a run: nothing more of it is sent, and what works is cancelled.
 
-    A run under way is ended by the executor, which must be running. Example: `ibloop run cancel
-    2026W47`
+    A run under way is ended by the executor, which must be running.
+
+    \b
+    Example:
+      ibloop run cancel 2026W47
     """
     from ibloop.adapters.ledger import commands, runs
     from ibloop.adapters.streamfiles import wake

@@ -38,8 +38,11 @@ class DaemonLine:
 def status(context: Context, watch: bool, as_json: bool) -> None:
     """Show on one screen whether the loop is well.
 
-    Exits 3 when a daemon is not running or degraded, or when trading is halted. Example:
-    `ibloop status --data data/demo`
+    Exits 3 when a daemon is not running or degraded, or when trading is halted.
+
+    \b
+    Example:
+      ibloop status --data data/demo
     """
     while watch and not as_json:
         data = _collect(context)

@@ -17,7 +17,9 @@ def stream() -> None:
 def run_stream(context: Context) -> None:
     """Write the prices of the universe and of every position to ib/stream, until SIGTERM.
 
-    Example: `ibloop stream run --data data`
+    \b
+    Example:
+      ibloop stream run --data data
     """
     from ibloop import log
     from ibloop.daemons.stream import run

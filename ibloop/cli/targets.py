@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context, table
+from ibloop.cli.common import Context, emit, json_option, pass_context
+from ibloop.cli.terminal import table
 
 
 @click.group()
@@ -19,7 +20,11 @@ def targets() -> None:
 def validate(context: Context, file: Path | None, as_json: bool) -> None:
     """Check a targets file (default: the configured one) and show what it says.
 
-    Exits 65 with every problem of the file. Example: `ibloop targets validate targets.csv`
+    Exits 65 with every problem of the file.
+
+    \b
+    Example:
+      ibloop targets validate targets.csv
     """
     from ibloop.adapters.universe import load_universe
     from ibloop.core.snapshot import total_weight

@@ -211,7 +211,7 @@ class World:
         changes: list[Record] = [*self._pending, *self.broker.take_changes()]
         self._pending = []
         if changes:
-            pass
+            self._journal.append([self._market_time(), *changes])
 
     def note_market_time(self) -> None:
         """Store how far the market has run."""

@@ -72,9 +72,11 @@ class FakeProbe:
     """A connection whose proofs fail with the error set in ``trouble``."""
 
     trouble: Exception | None = None
+    made = 0
 
     def __init__(self) -> None:
         """Begin unconnected."""
+        FakeProbe.made += 1
         self._connected = False
 
     def is_connected(self) -> bool:
@@ -101,6 +103,7 @@ class FakeProbe:
 def _healthy_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin each test with a gateway that answers, and retry without pauses."""
     FakeProbe.trouble = None
+    FakeProbe.made = 0
     monkeypatch.setattr("ibloop.daemons.gateway.RETRY_S", 0.01)
 
 
@@ -170,6 +173,7 @@ def test_a_dead_gateway_is_started_again_as_a_new_session() -> None:
         assert "SIGKILL" in keeper.report().detail
         await drive(keeper, lambda: status(keeper) == "connected", "connected again")
         assert launcher.starts == 2
+        assert FakeProbe.made == 2, "the old connection is no proof of the new process"
         assert keeper.report().fields["session_id"] != before
 
     play(scenario)

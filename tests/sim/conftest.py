@@ -120,7 +120,8 @@ def make_world(samples: Samples, clock: FakeClock) -> Callable[..., World]:
     """Return a maker of worlds with a frozen market, from options and a state file."""
 
     def make(journal: Journal | None = None, **options: Any) -> World:
-        settings = WorldOptions(**({"speed": 0.0, "start": date(2012, 10, 1)} | options))
+        chosen: dict[str, Any] = {"speed": 0.0, "start": date(2012, 10, 1)} | options
+        settings = WorldOptions(**chosen)
         return World(settings, samples, journal or Journal(), clock)
 
     return make

@@ -1,6 +1,7 @@
 """The broker as a pure machine: acceptance, fills, rejections, endings, money."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -254,7 +255,7 @@ def test_a_live_order_may_change_price_and_quantity(desk: Desk, make_ticket: Mak
     changed = make_ticket(limit_price=Decimal(91), quantity=Decimal(60))
     assert story(desk.place(1, changed)) == ["Submitted"]
     before = desk.order(1)
-    assert (before.limit_price, before.quantity, before.perm_id) == (91, 60, 500)
+    assert [before.limit_price, before.quantity, before.perm_id] == [91, 60, 500]
     assert story(desk.place(1, make_ticket(limit_price=Decimal("91.005")))) == ["error 110"]
     assert story(desk.place(1, make_ticket(action="SELL"))) == ["error 105"]
     too_much = make_ticket(limit_price=Decimal(91), quantity=Decimal(9999))
@@ -373,9 +374,11 @@ def test_selling_realizes_profit_with_commissions(
     assert bought.realized_pnl is None
     assert sold.realized_pnl == Decimal("198.40")
     position = desk.broker.accounts["DU1"].positions[AAPL]
-    assert (position.quantity, position.avg_cost) == (30, Decimal("100.03"))
+    assert [position.quantity, position.avg_cost] == [Decimal(30), Decimal("100.03")]
 
 
+ONE = Decimal(1)
+BLANK = Quote(AAPL, ONE, ONE, ONE, ONE, ONE, ONE, ONE, ONE, ONE, ONE, 0, False, 0)
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["BUY", "SELL"]),
@@ -399,10 +402,9 @@ def test_cash_and_positions_are_the_sum_of_the_fills(
     changes: list[Order | Execution] = []
     for number, (action, shares, cents, depth, limit, tif) in enumerate(steps, start=1):
         price = Decimal(cents) / 100
-        desk.quote = Quote(
-            *(AAPL, price - Decimal("0.01"), price + Decimal("0.01"), price),
-            *(Decimal(depth), Decimal(depth), Decimal(100)),
-            *(price, price, price, price, 0, False, number),
+        cent, size = Decimal("0.01"), Decimal(depth)
+        desk.quote = replace(
+            BLANK, bid=price - cent, ask=price + cent, bid_size=size, ask_size=size, depth_id=number
         )
         ticket = OrderTicket(action, Decimal(shares), "MKT", None, tif, "", "", "")
         desk.place(number, ticket)

@@ -9,6 +9,7 @@ import pytest
 
 from ibloop.sim import faults
 from ibloop.sim.gateway import Gateway
+from ibloop.sim.model import SimError
 from ibloop.sim.truth import truth
 from ibloop.sim.world import World
 
@@ -498,7 +499,7 @@ def test_a_frozen_client_finds_no_heap_of_ticks(
 )
 def test_wrong_faults_are_refused(text: str) -> None:
     """A misspelt fault must not pass for a harmless one."""
-    with pytest.raises(faults.base.SimError):
+    with pytest.raises(SimError):
         faults.parse(text)
 
 

@@ -121,13 +121,13 @@ def test_the_session_shows_the_day(samples: Samples) -> None:
     first, last = market.quote(AAPL, at(0)), market.quote(AAPL, at(0.99999))
     assert first is not None
     assert last is not None
-    assert (first.last, first.open, first.close) == (100, 100, 100)
-    assert (last.high, last.low, last.open) == (110, 95, 100)
+    assert (first.last, first.open, first.close) == (Decimal(100), Decimal(100), Decimal(100))
+    assert (last.high, last.low, last.open) == (Decimal(110), Decimal(95), Decimal(100))
     assert abs(last.last - 105) < Decimal("0.1")
     assert 990_000 < last.volume <= 1_000_000
     following = market.quote(AAPL, at(1))
     assert following is not None
-    assert (following.open, following.close) == (106, 105)
+    assert (following.open, following.close) == (Decimal(106), Decimal(105))
 
 
 def test_after_the_last_day_history_runs_backwards(samples: Samples) -> None:
@@ -138,10 +138,10 @@ def test_after_the_last_day_history_runs_backwards(samples: Samples) -> None:
     assert days == [*forward, *reversed(forward), forward[0]]
     turn = market.quote(AAPL, at(3))
     assert turn is not None
-    assert (turn.open, turn.close) == (102, 102)
+    assert (turn.open, turn.close) == (Decimal(102), Decimal(102))
     again = market.quote(AAPL, at(6))
     assert again is not None
-    assert (again.open, again.close) == (100, 100)
+    assert (again.open, again.close) == (Decimal(100), Decimal(100))
 
 
 def test_a_symbol_without_history_yet_has_no_price(samples: Samples) -> None:
@@ -175,8 +175,8 @@ def test_a_shock_moves_prices_from_now_on(samples: Samples) -> None:
     market.shock(0.7, 0.0)
     quote = market.quote(AAPL, at(0))
     assert quote is not None
-    assert (quote.open, quote.close, quote.high) == (100, 100, 100)
-    assert (quote.last, quote.low) == (70, 70)
+    assert (quote.open, quote.close, quote.high) == (Decimal(100), Decimal(100), Decimal(100))
+    assert (quote.last, quote.low) == (Decimal(70), Decimal(70))
     following = market.quote(AAPL, at(1))
     assert following is not None
     assert (following.open, following.close) == (Decimal("74.20"), Decimal("73.50"))
@@ -188,16 +188,21 @@ def test_fixed_values_win_and_the_rest_follows(samples: Samples) -> None:
     market.pins[AAPL] = Pin(last=Decimal(90))
     quote = market.quote(AAPL, at(0))
     assert quote is not None
-    assert (quote.bid, quote.last, quote.ask) == (Decimal("89.99"), 90, Decimal("90.01"))
+    assert (quote.bid, quote.last, quote.ask) == (Decimal("89.99"), Decimal(90), Decimal("90.01"))
     assert quote.low == 90
     market.pins[AAPL] = Pin(bid=Decimal(101), ask=Decimal(102), halted=True)
     quote = market.quote(AAPL, at(0))
     assert quote is not None
-    assert (quote.bid, quote.last, quote.ask, quote.halted) == (101, 101, 102, True)
+    assert (quote.bid, quote.last, quote.ask, quote.halted) == (
+        Decimal(101),
+        Decimal(101),
+        Decimal(102),
+        True,
+    )
     market.shock(0.5, 0.0)
     quote = market.quote(AAPL, at(0))
     assert quote is not None
-    assert (quote.bid, quote.ask) == (Decimal("50.50"), 51)
+    assert (quote.bid, quote.ask) == (Decimal("50.50"), Decimal(51))
 
 
 def test_new_depth_comes_every_second_even_when_frozen(samples: Samples) -> None:

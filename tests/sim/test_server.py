@@ -22,6 +22,7 @@ from ibloop.sim.faults import parse
 from ibloop.sim.wire import frame
 
 Result = TypeVar("Result")
+IB: Any = ib_insync.IB  # half typed, half not
 OPTIONS = WorldOptions(speed=0.0, start=date(2012, 10, 1))
 
 
@@ -62,11 +63,11 @@ class Watch(logging.Handler):
 
 
 @asynccontextmanager
-async def connected(sim: SimGateway, client_id: int = 5) -> AsyncIterator[ib_insync.IB]:
+async def connected(sim: SimGateway, client_id: int = 5) -> AsyncIterator[Any]:
     """Connect an ib_insync client, and insist that its decoder understood everything."""
     watch = Watch()
     logging.getLogger("ib_insync.Decoder").addHandler(watch)
-    ib = ib_insync.IB()
+    ib = IB()
     ib.RaiseRequestErrors = True
     try:
         await ib.connectAsync("127.0.0.1", sim.port, clientId=client_id, timeout=10)
@@ -317,7 +318,7 @@ def test_clients_work_side_by_side_and_ids_are_a_fence(run: Callable[..., Any]) 
             for watcher in (master, zero):
                 await until(lambda: trade.isDone() and watcher.fills())  # noqa: B023 - used at once
                 assert watcher.fills()[0].execution.clientId == 5
-            third, codes = ib_insync.IB(), []
+            third, codes = IB(), []
             third.errorEvent += lambda _id, code, *_rest: codes.append(code)
             with pytest.raises((TimeoutError, ConnectionError)):
                 await third.connectAsync("127.0.0.1", sim.port, clientId=5, timeout=0.5)
@@ -375,7 +376,7 @@ def test_partial_fills_reach_the_client(run: Callable[..., Any]) -> None:
     async def test(sim: SimGateway) -> None:
         async with connected(sim) as ib:
             trade = ib.placeOrder(apple(), ib_insync.MarketOrder("BUY", 50, tif="DAY"))
-            await until(trade.isDone)
+            await until(lambda: trade.orderStatus.status == "Filled")
             await until(lambda: all(fill.commissionReport.execId for fill in trade.fills))
             assert [fill.execution.shares for fill in trade.fills] == [20.0, 20.0, 10.0]
             assert sum(fill.commissionReport.commission for fill in trade.fills) == 1.0
@@ -396,7 +397,26 @@ def test_freeze_holds_an_order_until_it_ends(run: Callable[..., Any]) -> None:
             assert trade.orderStatus.status == "PendingSubmit"
             assert sim.gateway.world.frames == []
             await fetch(sim.control_port, "/fault", {"name": "clear"})
-            await until(trade.isDone)
+            await until(lambda: trade.orderStatus.status == "Filled")
+
+    run(test)
+
+
+def test_a_frozen_client_hears_nothing_until_it_wakes(run: Callable[..., Any]) -> None:
+    """What happens meanwhile is told afterwards; other clients notice nothing."""
+
+    async def test(sim: SimGateway) -> None:
+        async with connected(sim, 5) as one, connected(sim, 6) as two:
+            trade = one.placeOrder(apple(), ib_insync.LimitOrder("BUY", 5, 90, tif="GTC"))
+            await until(lambda: trade.orderStatus.status == "Submitted")
+            await fetch(sim.control_port, "/fault", {"name": "freeze", "client_id": 5})
+            two.reqGlobalCancel()
+            assert await two.reqAllOpenOrdersAsync() == []
+            # What was written to client 5 would be here by now: a later round trip is over.
+            await two.reqCurrentTimeAsync()
+            assert trade.orderStatus.status == "Submitted"
+            await fetch(sim.control_port, "/fault", {"name": "clear"})
+            await until(lambda: trade.orderStatus.status == "Cancelled")
 
     run(test)
 
@@ -509,10 +529,13 @@ def test_a_port_in_use_is_one_sentence(run: Callable[..., Any], samples_dir: Pat
     """For the API port and the control port; nothing stays open behind the failure."""
 
     async def test(sim: SimGateway) -> None:
-        for ports in ({"port": sim.port}, {"control_port": sim.control_port}):
-            options = SimOptions(world=OPTIONS, samples=samples_dir, **ports)
+        options = SimOptions(world=OPTIONS, samples=samples_dir)
+        for clash in (
+            replace(options, port=sim.port),
+            replace(options, control_port=sim.control_port),
+        ):
             with pytest.raises(SimError, match="cannot listen on"):
-                await SimGateway(options).start()
+                await SimGateway(clash).start()
 
     run(test)
 
@@ -523,7 +546,7 @@ def test_a_failing_disk_cuts_every_client_off(run: Callable[..., Any], tmp_path:
 
     async def test(sim: SimGateway) -> None:
         async with connected(sim) as ib:
-            journal = sim.gateway.world._journal
+            journal: Any = sim.gateway.world._journal
             os.dup2(os.open("/dev/full", os.O_WRONLY), journal._file)
             trade = ib.placeOrder(apple(), ib_insync.MarketOrder("BUY", 5, tif="DAY"))
             await until(lambda: not ib.isConnected())

@@ -52,6 +52,16 @@ def side_of(text: str) -> Side:
     return _SIDES[text]
 
 
+def name_of(contract: Any) -> str:
+    """Return the symbol of a stock in USD, and for everything else a name that no stock has.
+
+    An option on AAPL carries the symbol AAPL too: it must never pass for shares.
+    """
+    if contract.secType == "STK" and contract.currency == "USD":
+        return str(contract.symbol)
+    return f"{contract.localSymbol or contract.symbol}@{contract.conId}"
+
+
 def execution_of(contract: Any, execution: Any) -> Execution:
     """Return an execDetails message as a value; its commission is not known yet."""
     return Execution(
@@ -59,7 +69,7 @@ def execution_of(contract: Any, execution: Any) -> Execution:
         account=execution.acctNumber,
         client_order_id=execution.orderRef,
         perm_id=execution.permId,
-        symbol=contract.symbol,
+        symbol=name_of(contract),
         con_id=contract.conId,
         side=side_of(execution.side),
         quantity=required(execution.shares, "shares"),
@@ -91,7 +101,7 @@ def broker_order_of(contract: Any, order: Any, state: Any) -> BrokerOrder:
         perm_id=order.permId,
         client_id=order.clientId,
         ib_order_id=order.orderId,
-        symbol=contract.symbol,
+        symbol=name_of(contract),
         side=side_of(order.action),
         quantity=required(order.totalQuantity, "totalQuantity"),
         ib_status=state.status,
@@ -102,7 +112,7 @@ def broker_order_of(contract: Any, order: Any, state: Any) -> BrokerOrder:
 def position_of(contract: Any, quantity: float, avg_cost: float) -> Position:
     """Return a position message as a value; ``avg_cost`` per share."""
     return Position(
-        symbol=contract.symbol,
+        symbol=name_of(contract),
         con_id=contract.conId,
         quantity=required(quantity, "position"),
         avg_cost=required(avg_cost, "average cost"),

@@ -97,7 +97,8 @@ class IbSession:
         lets us in within ``timeout_s`` (for the handshake and for the round trip each);
         ConfigError without time zone data.
         """
-        invariant(self._client is None, "connect() while a connection is open")
+        invariant(self._handshake is None and not self.is_connected(), "connect() while connected")
+        self.disconnect("reconnecting")
         _require_time_zones()
         client = PacedClient(SimpleNamespace(**self._wrapper()))
         client.decoder.logger = _decoder_logger(self.client_id, self._on_unreadable)

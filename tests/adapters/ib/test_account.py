@@ -7,6 +7,7 @@ import pytest
 
 from ibloop.adapters.ports import NotSentError
 from ibloop.core.events import Connected, OrderReported
+from ibloop.core.model import Side
 
 
 def test_positions_and_figures_are_none_until_told(play: Any, until: Any) -> None:
@@ -41,6 +42,9 @@ def test_changes_are_pushed(play: Any, until: Any, log_of: Any, make_order: Any)
         assert (position.symbol, position.con_id, position.quantity) == ("AAPL", aapl.con_id, 10)
         await until(lambda: watch.values().total_cash < 100_000, "less cash")
         assert watch.wake.is_set()
+        sale = make_order(aapl, next_id + 1, side=Side.SELL, limit_price=Decimal(1))
+        broker.place(sale, aapl)
+        await until(lambda: watch.positions() == (), "no position")
 
     play(scenario)
 

@@ -134,12 +134,19 @@ def test_lost_subscriptions_are_renewed(play: Any, until: Any) -> None:
         await until(lambda: len(requests(bench, "1")) == 4, "both lines again")
         numbers = [fields[2] for fields in requests(bench, "1")]
         assert len(set(numbers)) == 4
-        market.updates()
-        bench.proxy.inject(1, 6, numbers[0], 1, 10.5, 100, 0)
-        bench.proxy.inject(1, 6, numbers[2], 1, 11.5, 100, 0)
-        await until(
-            lambda: Decimal("11.5") in [state.bid for state in market.updates()], "the new line"
-        )
+        bids: set[Decimal | None] = set()
+
+        def take() -> set[Decimal | None]:
+            bids.update(state.bid for state in market.updates())
+            return bids
+
+        old, new = numbers[0], numbers[2]
+        bench.proxy.inject(1, 6, new, 1, 11.5, 100, 0)
+        await until(lambda: Decimal("11.5") in take(), "the new line")
+        bench.proxy.inject(1, 6, old, 1, 12.5, 100, 0)
+        bench.proxy.inject(1, 6, numbers[3], 1, 13.5, 100, 0)
+        await until(lambda: Decimal("13.5") in take(), "what came after the old line")
+        assert Decimal("12.5") not in bids
 
     play(scenario)
 

@@ -135,7 +135,8 @@ def test_a_rejection_says_by_whom_and_why(ledger: Ledger, make: Any) -> None:
     reason = {"reject_source": "ibloop", "reject_code": "halted", "reject_reason": "tick 49"}
     assert apply(ledger, make, OrderEvent.DENY, **reason) is OrderState.REJECTED
     late = {"reject_source": "broker", "reject_code": "201", "reject_reason": "margin"}
-    assert apply(ledger, make, OrderEvent.REJECT, **late) is OrderState.REJECTED
+    assert apply(ledger, make, OrderEvent.REJECT, perm_id=7001, **late) is OrderState.REJECTED
+    assert found(ledger).order.perm_id == 7001
     order = found(ledger).order
     assert {name: getattr(order, name) for name in reason} == reason
 

@@ -1,0 +1,441 @@
+"""The plan moves the book towards the targets and never further than money and rules allow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ibloop.core.invariant import InvariantError
+from ibloop.core.model import Instrument, Side
+from ibloop.core.orders import (
+    Intent,
+    Plan,
+    PlanLine,
+    PlanRules,
+    Price,
+    build_plan,
+    commission_bound_usd,
+    limit_price,
+)
+from ibloop.core.snapshot import Omitted
+
+D = Decimal
+RULES = PlanRules(
+    omitted=Omitted.SELL,
+    order_value_usd_min=D(0),
+    cash_weight_min=D("0.02"),
+    price_collar_fraction=D("0.01"),
+)
+SYMBOLS = ("AAA", "BBB", "CCC", "DDD", "EEE", "FFF")
+
+
+def share(symbol: str, *, tick: str = "0.01", lot: str = "1", sector: str = "Any") -> Instrument:
+    """Return an instrument whose con_id follows from its symbol."""
+    return Instrument(symbol, ord(symbol[0]), symbol, "NYSE", "USD", D(tick), D(lot), sector, None)
+
+
+def priced(**prices: str) -> dict[str, Price]:
+    """Return usable prices by symbol."""
+    return {symbol: Price(D(mid), None) for symbol, mid in prices.items()}
+
+
+def shares(**quantities: int) -> dict[str, Decimal]:
+    """Return holdings by symbol."""
+    return {symbol: D(quantity) for symbol, quantity in quantities.items()}
+
+
+def weights(**fractions: str) -> dict[str, Decimal]:
+    """Return target weights by symbol."""
+    return {symbol: D(fraction) for symbol, fraction in fractions.items()}
+
+
+def plan_of(
+    wanted: Mapping[str, Decimal],
+    held: Mapping[str, Decimal],
+    prices: Mapping[str, Price],
+    *,
+    equity: int = 100_000,
+    cash: int = 100_000,
+    rules: PlanRules = RULES,
+    instruments: Mapping[str, Instrument] | None = None,
+) -> Plan:
+    """Return the plan for a small book of one-share lots."""
+    known = {s: share(s) for s in SYMBOLS} if instruments is None else instruments
+    return build_plan(
+        wanted, held, known, prices, equity_usd=D(equity), cash_usd=D(cash), rules=rules
+    )
+
+
+def line_of(plan: Plan, symbol: str) -> PlanLine:
+    """Return the one line of a symbol."""
+    (line,) = (line for line in plan.lines if line.symbol == symbol)
+    return line
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything a plan is made of."""
+
+    weights: dict[str, Decimal]
+    held: dict[str, Decimal]
+    instruments: dict[str, Instrument]
+    prices: dict[str, Price]
+    equity_usd: Decimal
+    cash_usd: Decimal
+    rules: PlanRules
+
+    def plan(self) -> Plan:
+        """Return the plan of this case."""
+        return build_plan(
+            self.weights,
+            self.held,
+            self.instruments,
+            self.prices,
+            equity_usd=self.equity_usd,
+            cash_usd=self.cash_usd,
+            rules=self.rules,
+        )
+
+
+ROWS = st.tuples(
+    st.none() | st.integers(0, 100),  # parts of the weights
+    st.none() | st.integers(-300, 3000),  # shares held
+    st.none() | st.integers(1, 50_000),  # mid in cents
+    st.sampled_from([*["1:0.01"] * 3, "10:0.05", "100:0.0001", "unusable price", "no instrument"]),
+)
+
+
+def case_of(
+    rows: list[tuple[int | None, int | None, int | None, str]],
+    equity_cents: int,
+    cash_cents: int,
+    omitted: Omitted,
+    rules: tuple[int, str, str],
+) -> Case:
+    """Return the case that a draw of small numbers stands for."""
+    names = dict(zip(SYMBOLS, rows, strict=False))
+    total = max(100, sum(part or 0 for part, _, _, _ in rows))
+    case = Case({}, {}, {}, {}, D(equity_cents) / 100, D(cash_cents) / 100, RULES)
+    for symbol, (part, held, mid_cents, kind) in names.items():
+        lot, _, tick = kind.partition(":")
+        problem = "it is stale" if kind == "unusable price" else None
+        if part is not None:
+            case.weights[symbol] = D(part) / total
+        if held is not None:
+            case.held[symbol] = D(held)
+        if kind != "no instrument":
+            case.instruments[symbol] = share(symbol, lot=lot, tick=tick) if tick else share(symbol)
+        if mid_cents is not None:
+            case.prices[symbol] = Price(D(mid_cents) / 100, problem)
+        elif held:
+            case.prices[symbol] = Price(None, "there is no quote")
+    value_min, reserve, collar = rules
+    return replace(
+        case,
+        rules=PlanRules(
+            omitted=omitted,
+            order_value_usd_min=D(value_min),
+            cash_weight_min=D(reserve),
+            price_collar_fraction=D(collar),
+        ),
+    )
+
+
+CASES = st.builds(
+    case_of,
+    rows=st.lists(ROWS, min_size=1, max_size=5),
+    equity_cents=st.integers(1, 10**8),
+    cash_cents=st.integers(-(10**6), 10**8),
+    omitted=st.sampled_from(Omitted),
+    rules=st.tuples(
+        st.sampled_from([0, 100]),
+        st.sampled_from(["0", "0.02", "0.5"]),
+        st.sampled_from(["0", "0.001", "0.015", "0.1"]),
+    ),
+)
+"""Any book: odd lots, shorts, missing and unusable prices, strangers, no money."""
+
+
+def usable(case: Case, symbol: str) -> bool:
+    """Return whether a symbol may be traded at all."""
+    price = case.prices.get(symbol)
+    return symbol in case.instruments and price is not None and price.problem is None
+
+
+def limit_of(case: Case, intent: Intent) -> Decimal:
+    """Return the limit price of an intent."""
+    collar = case.rules.price_collar_fraction
+    return limit_price(intent.side, intent.price, case.instruments[intent.symbol], collar)
+
+
+many = settings(deadline=None, max_examples=60)
+
+
+@many
+@given(CASES)
+def test_every_considered_symbol_has_one_line_that_adds_up(case: Case) -> None:
+    """A line a symbol: what is held plus the signed intent is what is planned."""
+    plan = case.plan()
+    considered = {*case.weights, *(s for s, q in case.held.items() if q)}
+    assert [line.symbol for line in plan.lines] == sorted(considered)
+    assert len({intent.symbol for intent in plan.intents}) == len(plan.intents)
+    moved = {i.symbol: i.side.sign * i.quantity for i in plan.intents}
+    for line in plan.lines:
+        assert line.baseline_quantity == case.held.get(line.symbol, D(0))
+        assert line.planned_quantity == line.baseline_quantity + moved.get(line.symbol, D(0))
+        assert line.note
+
+
+@many
+@given(CASES)
+def test_orders_are_whole_lots_sells_first_of_what_is_held(case: Case) -> None:
+    """Sells precede buys, quantities are positive whole lots, nothing is sold short."""
+    plan = case.plan()
+    sides = [intent.side for intent in plan.intents]
+    assert sides == sorted(sides, key=[Side.SELL, Side.BUY].index)
+    for intent in plan.intents:
+        assert intent.quantity > 0
+        assert intent.quantity % case.instruments[intent.symbol].lot == 0
+        if intent.side is Side.SELL:
+            assert intent.quantity <= case.held[intent.symbol]
+
+
+@many
+@given(CASES)
+def test_buys_are_funded_at_their_worst_price(case: Case) -> None:
+    """Buys at their limits with commissions never exceed cash, proceeds and reserve."""
+    plan = case.plan()
+    buys = [i for i in plan.intents if i.side is Side.BUY]
+    sells = [i for i in plan.intents if i.side is Side.SELL]
+    spent = sum(
+        (i.quantity * limit_of(case, i) + commission_bound_usd(i.quantity) for i in buys), D(0)
+    )
+    proceeds = sum(
+        (i.quantity * limit_of(case, i) - commission_bound_usd(i.quantity) for i in sells), D(0)
+    )
+    reserve = case.rules.cash_weight_min * case.equity_usd
+    if buys:
+        assert spent <= case.cash_usd + proceeds - reserve
+
+
+@many
+@given(CASES)
+def test_a_plan_never_moves_away_from_the_target(case: Case) -> None:
+    """What is planned lies between what is held and the exact target."""
+    for line in case.plan().lines:
+        if not usable(case, line.symbol):
+            continue
+        if line.weight is None and case.rules.omitted is Omitted.KEEP:
+            continue
+        assert line.price is not None
+        wanted = Fraction(line.weight or 0) * Fraction(case.equity_usd) / Fraction(line.price)
+        held, planned = Fraction(line.baseline_quantity), Fraction(line.planned_quantity)
+        assert min(held, wanted) <= planned <= max(held, wanted)
+
+
+@many
+@given(CASES)
+def test_nothing_is_traded_without_a_price_or_outside_the_universe(case: Case) -> None:
+    """A name without a usable price or instrument keeps its holding and gets no intent."""
+    plan = case.plan()
+    assert all(usable(case, intent.symbol) for intent in plan.intents)
+    for line in plan.lines:
+        if not usable(case, line.symbol):
+            assert line.planned_quantity == line.baseline_quantity
+    for wish in plan.unpriced:
+        assert wish.symbol in case.instruments
+        assert wish.quantity in {D(0), abs(case.held.get(wish.symbol, D(0)))}
+
+
+@many
+@given(CASES)
+def test_the_plan_does_not_depend_on_the_order_of_its_inputs(case: Case) -> None:
+    """The same book gives the same plan, however its parts were listed."""
+    backwards = replace(
+        case,
+        weights=dict(reversed(case.weights.items())),
+        held=dict(reversed(case.held.items())),
+        instruments=dict(reversed(case.instruments.items())),
+        prices=dict(reversed(case.prices.items())),
+    )
+    assert backwards.plan() == case.plan()
+
+
+@many
+@given(CASES)
+def test_a_reached_plan_orders_nothing_more(case: Case) -> None:
+    """Asked again with what was planned in hand and the cash budget out of the way: silence."""
+    rich = replace(case, cash_usd=D(10) ** 12)
+    reached = {line.symbol: line.planned_quantity for line in rich.plan().lines}
+    assert replace(rich, held=reached).plan().intents == ()
+
+
+@many
+@given(
+    side=st.sampled_from(Side),
+    cents=st.integers(1, 10**7),
+    tick=st.sampled_from(["0.0001", "0.01", "0.05", "0.25"]),
+    collar=st.sampled_from(["0", "0.001", "0.015", "0.2"]),
+)
+def test_limit_prices_are_on_tick_and_inside_the_collar(
+    side: Side, cents: int, tick: str, collar: str
+) -> None:
+    """A buy never pays more than the collar, a sell never takes less; both are whole ticks."""
+    middle = D(cents) / 100
+    price = limit_price(side, middle, share("AAA", tick=tick), D(collar))
+    assert price % D(tick) == 0
+    edge = middle * (1 + side.sign * D(collar))
+    assert price <= edge if side is Side.BUY else price >= edge
+    assert abs(edge - price) < D(tick)
+
+
+def test_a_book_is_bought_from_cash() -> None:
+    """Weights times equity over the mid, rounded down, smallest order first."""
+    plan = plan_of(weights(AAA="0.5", BBB="0.1"), {}, priced(AAA="33", BBB="10"))
+    assert plan.intents == (
+        Intent("BBB", 66, Side.BUY, D(1000), D(10)),
+        Intent("AAA", 65, Side.BUY, D(1515), D(33)),
+    )
+    assert line_of(plan, "AAA").target_quantity == D(1515)
+    assert line_of(plan, "AAA").note == "buy"
+
+
+def test_a_book_on_target_orders_nothing() -> None:
+    """No intent, no rejected wish, and each line says so."""
+    plan = plan_of(weights(AAA="0.5"), shares(AAA=500), priced(AAA="100"))
+    assert (plan.intents, plan.unpriced) == ((), ())
+    assert line_of(plan, "AAA").note == "on target"
+
+
+@pytest.mark.parametrize(("held", "planned"), [(199, 199), (201, 201), (299, 299), (300, 200)])
+def test_less_than_a_lot_above_the_target_is_left_alone(held: int, planned: int) -> None:
+    """With lots of 100 and 200 wanted, only whole lots in excess are sold."""
+    lots = {"AAA": share("AAA", lot="100")}
+    plan = plan_of(weights(AAA="0.2"), shares(AAA=held), priced(AAA="100"), instruments=lots)
+    assert line_of(plan, "AAA").planned_quantity == planned
+
+
+def test_money_for_buys_counts_sells_reserve_and_commissions() -> None:
+    """Without cash, buys get what the sells bring at their worst, less reserve and fees."""
+    plan = plan_of(weights(BBB="1"), shares(AAA=1000), priced(AAA="100", BBB="100"), cash=0)
+    sell, buy = plan.intents
+    assert (sell.side, sell.quantity) == (Side.SELL, D(1000))
+    # 1000 * 99 - 5 of commission - 2000 of reserve - 5 for the buy, at 101 a share
+    assert buy.quantity == D(96_990) // 101
+    assert line_of(plan, "BBB").note == "buy, cut from 1000 by the cash budget"
+
+
+def test_minimum_commissions_do_not_shrink_with_the_orders() -> None:
+    """Many small buys on a short budget still leave a dollar of commission each."""
+    wanted = {s: D("0.16") for s in SYMBOLS}
+    plan = plan_of(wanted, {}, priced(**dict.fromkeys(SYMBOLS, "1")), equity=100, cash=60)
+    spent = sum(i.quantity * D("1.01") + commission_bound_usd(i.quantity) for i in plan.intents)
+    assert plan.intents
+    assert spent <= 58
+
+
+@pytest.mark.parametrize("cash", [-10, 0, 5])
+def test_without_money_nothing_is_bought(cash: int) -> None:
+    """An empty or overdrawn account buys nothing and its lines say why."""
+    plan = plan_of(weights(AAA="1"), {}, priced(AAA="3"), equity=1000, cash=cash)
+    assert plan.intents == ()
+    assert line_of(plan, "AAA").note == "buy, cut from 333 by the cash budget"
+
+
+def test_what_the_budget_makes_too_small_is_not_bought() -> None:
+    """A buy that shrank below the smallest worthwhile order is left out."""
+    rules = replace(RULES, order_value_usd_min=D(100), cash_weight_min=D(0))
+    plan = plan_of(weights(AAA="0.5"), {}, priced(AAA="10"), equity=1000, cash=90, rules=rules)
+    assert plan.intents == ()
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "ordered"),
+    [(0, "0.00099", 0), (0, "0.001", 100), (100, "0", 100), (200, "0.00101", 0)],
+)
+def test_small_changes_are_left_undone_unless_they_close(
+    held: int, wanted: str, ordered: int
+) -> None:
+    """Below the smallest value nothing is ordered, except what ends a position."""
+    rules = replace(RULES, order_value_usd_min=D(100))
+    plan = plan_of(weights(AAA=wanted), shares(AAA=held), priced(AAA="1"), rules=rules)
+    assert sum(i.quantity for i in plan.intents) == ordered
+    if not ordered:
+        assert line_of(plan, "AAA").note.startswith("too small: ")
+
+
+def test_a_tiny_position_is_closed() -> None:
+    """A position below the smallest order value can still be left."""
+    rules = replace(RULES, order_value_usd_min=D(100))
+    (intent,) = plan_of({}, shares(AAA=3), priced(AAA="1"), rules=rules).intents
+    assert (intent.side, intent.quantity) == (Side.SELL, D(3))
+
+
+def test_omitted_holdings_are_sold_or_kept_as_told() -> None:
+    """``sell`` leaves a holding the targets do not name, ``keep`` does not look at it."""
+    held, prices = shares(AAA=10), priced(AAA="100")
+    assert [i.side for i in plan_of({}, held, prices).intents] == [Side.SELL]
+    kept = plan_of({}, held, {}, rules=replace(RULES, omitted=Omitted.KEEP))
+    assert (kept.intents, kept.unpriced) == ((), ())
+    assert line_of(kept, "AAA").note == "not named by the targets: kept"
+
+
+def test_a_short_position_is_bought_back() -> None:
+    """Whatever made a short, the way to any target is a buy."""
+    plan = plan_of(weights(AAA="0"), shares(AAA=-40), priced(AAA="100"))
+    assert plan.intents == (Intent("AAA", 65, Side.BUY, D(40), D(100)),)
+    across = plan_of(weights(AAA="0.01"), shares(AAA=-40), priced(AAA="100"))
+    assert [(i.side, i.quantity) for i in across.intents] == [(Side.BUY, D(50))]
+
+
+def test_a_name_outside_the_universe_is_left_alone() -> None:
+    """It is neither sold nor bought nor a rejected order, whatever its price."""
+    plan = plan_of({}, shares(ZZZ=7), priced(ZZZ="5"))
+    assert (plan.intents, plan.unpriced) == ((), ())
+    assert line_of(plan, "ZZZ").note == "not in the universe: left alone"
+
+
+def test_an_unusable_price_makes_a_wish_not_a_guess() -> None:
+    """Leaving needs no price to be sized; building has no size, even where a stale mid exists."""
+    stale = {"AAA": Price(D(10), "the quote is stale"), "CCC": Price(None, "there is no quote")}
+    plan = plan_of(weights(AAA="0.5", CCC="0"), shares(CCC=5, DDD=-6), stale)
+    assert plan.intents == ()
+    assert [(u.symbol, u.side, u.quantity) for u in plan.unpriced] == [
+        ("AAA", Side.BUY, D(0)),
+        ("CCC", Side.SELL, D(5)),
+        ("DDD", Side.BUY, D(6)),
+    ]
+    assert plan.unpriced[0].reason == "no usable price: the quote is stale"
+    assert line_of(plan, "AAA").target_quantity is None
+
+
+def test_wanting_nothing_of_what_is_not_held_needs_no_price() -> None:
+    """A weight of zero for a name nobody holds is on target: no order is refused for it."""
+    plan = plan_of(weights(AAA="0"), {}, {})
+    assert (plan.intents, plan.unpriced) == ((), ())
+    assert line_of(plan, "AAA").note == "on target"
+
+
+def test_holdings_without_a_price_are_worth_what_the_others_do_not_explain() -> None:
+    """100 of equity, 20 in cash, 50 in AAA: what has no price is worth the remaining 30."""
+    held = shares(AAA=5, BBB=7, ZZZ=1)
+    plan = plan_of({}, held, priced(AAA="10"), equity=100, cash=20)
+    assert plan.unvalued_usd == 30
+    assert plan_of({}, shares(AAA=5), priced(AAA="10"), equity=100, cash=0).unvalued_usd == 0
+
+
+@pytest.mark.parametrize("equity", [0, -1])
+def test_no_plan_without_positive_equity(equity: int) -> None:
+    """Weights of nothing mean nothing: that is an error of the caller."""
+    with pytest.raises(InvariantError, match="not positive"):
+        plan_of({}, {}, {}, equity=equity)
+
+
+@pytest.mark.parametrize(("quantity", "bound"), [(1, "1"), (200, "1"), (201, "1.005"), (1000, "5")])
+def test_commission_bound(quantity: int, bound: str) -> None:
+    """Half a cent a share, at least a dollar."""
+    assert commission_bound_usd(D(quantity)) == D(bound)
