@@ -74,9 +74,7 @@ class Reason(click.ParamType[str]):
 
     name = "reason"
 
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text without the blanks around it, or fail as click does."""
         text = value.strip()
         if not text or len(text) > REASON_LENGTH_MAX or not is_text(text):

@@ -29,9 +29,9 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:
-        """Start ``ibloop NAME run`` with its log under ``logs/``.
+        """Start ``ibloop NAME run`` with its log under ``logs/``; it ends with us.
 
-        In a session of its own, so that Ctrl-C reaches the demo alone; and it ends with us.
+        In a session of its own, so that Ctrl-C reaches the demo alone.
         """
         with self._log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
@@ -39,9 +39,14 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=_environment(),
                 start_new_session=True,
                 preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509  # no threads here
             )
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a running daemon."""
+        return self._running[name].pid
 
     def check(self) -> None:
         """Raise DemoError when a daemon has ended by itself."""
@@ -52,9 +57,10 @@ class Processes:
 
     def stop(self, *names: str) -> None:
         """Stop the named daemons (default all), last started first."""
-        for name in reversed([n for n in self._running if not names or n in names]):
-            process = self._running.pop(name)
+        stopping = {n: self._running.pop(n) for n in reversed(names or tuple(self._running))}
+        for process in stopping.values():
             process.send_signal(signal.SIGTERM)
+        for process in stopping.values():
             try:
                 process.wait(STOP_S_MAX)
             except subprocess.TimeoutExpired:
@@ -69,6 +75,8 @@ class Processes:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            env=_environment(),
+            preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509  # no threads here
             check=False,
         )
         return done.returncode, done.stdout
@@ -77,13 +85,33 @@ class Processes:
         return self._directory / "logs" / f"{name}.log"
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment in which our own code is found, and not what lies about.
+
+    ``-m`` looks into the current directory first: a file ``json.py`` of somebody's there would
+    end every daemon. Where ibloop itself was found that way it is named instead.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    found = dict(os.environ, PYTHONSAFEPATH="1")
+    if root == str(Path.cwd()):
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    return found
+
+
 def _die_with_parent(parent: int) -> Callable[[], None]:
-    """Return what a child does before it becomes the daemon: ask to end when we end."""
+    """Return what a child does before it becomes the program: ask to end when we end."""
     libc = ctypes.CDLL(None)
 
     def prepare() -> None:
+        # The demo ignores these while it ends; a program started by it must not inherit that.
+        for number in ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGTERM)
 
     return prepare
+
+
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends a demo: a service manager, Ctrl-C, a closed terminal."""

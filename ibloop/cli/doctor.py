@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context, style, table
+from ibloop.cli.common import Context, emit, json_option, pass_context
+from ibloop.cli.terminal import coloured, table
 from ibloop.errors import Exit, IbloopError
 
 DISK_FREE_BYTES_MIN = 200_000_000
@@ -41,12 +42,12 @@ def doctor(context: Context, as_json: bool) -> None:
       ibloop doctor
     """
     checks = [*_installation(), *_profile(context)]
-    rows = [
-        (style("ok", "green") if c.ok else style("BAD", "red"), c.name, c.found, c.advice)
-        for c in checks
-    ]
-    emit("doctor", checks, as_json, lambda: table(("", "CHECK", "FOUND", "WHAT TO DO"), rows))
-    raise SystemExit(Exit.OK if all(c.ok for c in checks) else Exit.FAILED)
+    rows = [(c.name, coloured("ok" if c.ok else "BAD"), c.found, c.advice) for c in checks]
+    columns = ("CHECK", "VERDICT", "FOUND", "WHAT TO DO")
+    emit("doctor", checks, as_json, lambda: table(columns, rows))
+    bad = [c.name for c in checks if not c.ok]
+    click.echo(f"unfit: {', '.join(bad)}" if bad else "fit to trade with", err=True)
+    raise SystemExit(Exit.FAILED if bad else Exit.OK)
 
 
 def _installation() -> Iterator[Check]:

@@ -1,6 +1,6 @@
 """``ibloop rebalance``: target weights into a queued run."""
 
-import getpass
+import re
 import time
 from contextlib import closing
 from pathlib import Path
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context
+from ibloop.cli.common import Context, emit, json_option, operator, pass_context
+from ibloop.cli.terminal import coloured
 from ibloop.errors import Exit, RefusedError
 
 if TYPE_CHECKING:
@@ -17,13 +18,28 @@ if TYPE_CHECKING:
     from ibloop.core.gates import Gate
 
 WAIT_POLL_S = 0.2
+RUN_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RunKey(click.ParamType[str]):
+    """The name of a run: it becomes a part of every order's reference at the broker."""
+
+    name = "key"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the key, or fail as click does."""
+        if not RUN_KEY.fullmatch(value):
+            self.fail("expected 1 to 64 letters, digits, '-', '_' or '.'", param, ctx)
+        return value
 
 
 @click.command()
 @click.option(
     "--targets", "file", type=click.Path(path_type=Path), help="Targets file [default: configured]."
 )
-@click.option("--key", help="Key of an extra run [default: the week, such as 2026W47].")
+@click.option(
+    "--key", type=RunKey(), help="Key of an extra run [default: the week, such as 2026W47]."
+)
 @click.option("--mode", type=click.Choice(["paper", "live"]), help="Must agree with the profile.")
 @click.option("--dry-run", is_flag=True, help="Show what would be ordered; write nothing.")
 @click.option("--wait", is_flag=True, help="Wait for the run's end: 0 done, 1 not, 77 blocked.")
@@ -64,7 +80,7 @@ def rebalance(
 
         show_preview(context, universe, clock, path, as_json)
         return
-    run_key = check_key(key) if key else period_key(clock.now().utc, config.session.timezone)
+    run_key = key or period_key(clock.now().utc, config.session.timezone)
     from ibloop.daemons.pretrade import read_targets
 
     read_targets(path, universe)  # before the ledger is made: bad input writes nothing
@@ -76,20 +92,13 @@ def rebalance(
             clock,
             key=run_key,
             targets_path=path.absolute(),
-            requested_by=getpass.getuser(),
+            requested_by=operator(),
         )
-        run = wait_for_end(ledger.db, asked.run) if wait else asked.run
+        run = wait_for_end(context, ledger.db, asked.run) if wait else asked.run
     if asked.existed:
         click.echo(f"run {run_key} exists already; nothing was queued", err=True)
     show(run, asked.gates, as_json)
     raise SystemExit(exit_code(run, waited=wait, existed=asked.existed))
-
-
-def check_key(key: str) -> str:
-    """Return a usable run key. Raises: click.BadParameter."""
-    if not 0 < len(key) <= 64 or not all(c.isalnum() or c in "-_." for c in key):
-        raise click.BadParameter("expected 1 to 64 letters, digits, '-', '_' or '.'")
-    return key
 
 
 def show(run: "Run", gates: "tuple[Gate, ...]", as_json: bool) -> None:
@@ -106,13 +115,16 @@ def show(run: "Run", gates: "tuple[Gate, ...]", as_json: bool) -> None:
         "gates": gates,
     }
     reason = f" ({run.reason}: {run.detail})" if run.reason else ""
-    emit("rebalance", data, as_json, f"{run.run_key}\t{run.status}{reason}")
+    emit("rebalance", data, as_json, f"{run.run_key}\t{coloured(run.status)}{reason}")
     if run.reason in REASON_ADVICE:
         click.echo(f"what to do: {REASON_ADVICE[run.reason]}", err=True)
 
 
-def wait_for_end(db: "Connection", run: "Run") -> "Run":
-    """Return the run once it has ended or is blocked, telling its progress on stderr."""
+def wait_for_end(context: Context, db: "Connection", run: "Run") -> "Run":
+    """Return the run once it has ended or is blocked, telling its progress on stderr.
+
+    Says so when the executor falls silent: the run goes on when it is back.
+    """
     from ibloop.adapters.ledger import orders, runs
     from ibloop.core.lifecycle import ORDER_TERMINAL, RUN_TERMINAL, RunState
 
@@ -120,13 +132,30 @@ def wait_for_end(db: "Connection", run: "Run") -> "Run":
     while run.status not in RUN_TERMINAL and run.status is not RunState.BLOCKED:
         rows = orders.of_run(db, run.run_id, run.attempt)
         ended = sum(1 for row in rows if row.order.status in ORDER_TERMINAL)
-        progress = f"{run.run_key} {run.status}" + (f" {ended}/{len(rows)}" if rows else "")
+        progress = f"{run.run_key} {run.status}"
+        progress += f", {ended} of {len(rows)} orders ended" if rows else ""
+        if silent := _executor_silence(context):
+            progress += f"; the executor is silent ({silent})"
         if progress != told:
             click.echo(progress, err=True)
             told = progress
         time.sleep(WAIT_POLL_S)
         run = runs.find(db, run.run_id) or run
     return run
+
+
+def _executor_silence(context: Context) -> str | None:
+    """Return why nobody may be at work on the run; without a growing age, to be told once."""
+    from ibloop.adapters.host import SystemClock
+    from ibloop.core.gates import silence
+    from ibloop.daemons.pretrade import pulse
+
+    seen = pulse(context.profile, "executor")
+    age_s_max = context.config.guard.heartbeat_age_s_max
+    status = seen.status if seen else ""
+    if silence(seen, SystemClock().now(), age_s_max, status) is None and status != "stopped":
+        return None
+    return f"no heartbeat within {age_s_max:g} s; `ibloop executor run` starts it"
 
 
 def exit_code(run: "Run", *, waited: bool, existed: bool) -> Exit:

@@ -1,6 +1,5 @@
 """``ibloop run``: what runs did and why; retry and cancel them."""
 
-import getpass
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context, table
+from ibloop.cli.common import (
+    Context,
+    emit,
+    json_option,
+    limit_option,
+    operator,
+    pass_context,
+)
+from ibloop.cli.terminal import coloured, facts, table, usd
 from ibloop.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -36,7 +43,7 @@ def list_runs(context: Context, limit: int, as_json: bool) -> None:
 
     with closing(context.open_readonly()) as db:
         rows = runs.listing(db, limit)
-    lines = [(r.run_key, r.status, r.reason, r.detail, r.created_at) for r in rows]
+    lines = [(r.run_key, coloured(r.status), r.reason, r.detail, r.created_at) for r in rows]
     columns = ("RUN", "STATUS", "REASON", "DETAIL", "CREATED (UTC)")
     emit("runs", rows, as_json, lambda: table(columns, lines))
 
@@ -85,26 +92,40 @@ def _details(db: "Connection", found: "Run") -> dict[str, object]:
 
 
 def _page(found: "Run", data: dict[str, object]) -> str:
-    from ibloop.core.lifecycle import REASON_ADVICE
+    from ibloop.cli.orders import COLUMNS, order_line
 
-    reason = f" ({found.reason})" if found.reason else ""
-    head = [f"{found.run_key}  {found.status}{reason}  {found.detail}"]
-    if found.reason in REASON_ADVICE:
-        head.append(f"what to do: {REASON_ADVICE[found.reason]}")
-    head.append(f"snapshot {found.snapshot_id or '-'}, attempt {found.attempt}, {found.run_id}")
     plan: list[dict[str, object]] = data["plan"]  # type: ignore[assignment]
     sent: list[dict[str, object]] = data["orders"]  # type: ignore[assignment]
-    pages = ["\n".join(head)]
+    pages = [facts(_facts(found, data["pretrade"]))]
     if plan:
         names = ("symbol", "weight", "baseline_quantity", "target_quantity", "actual_quantity")
         columns = ("SYMBOL", "WEIGHT", "HELD", "TARGET", "ACTUAL", "PRICE", "NOTE")
         rows = [[*(line[n] for n in names), line["price"], line["note"]] for line in plan]
         pages.append(table(columns, rows, "Plan"))
     if sent:
-        from ibloop.cli.orders import COLUMNS, order_line
-
         pages.append(table(COLUMNS, [order_line(order) for order in sent], "Orders"))
     return "\n\n".join(pages)
+
+
+def _facts(found: "Run", pretrade: object) -> list[tuple[str, str]]:
+    from ibloop.adapters.ledger.snapshots import PreTrade
+    from ibloop.core.lifecycle import REASON_ADVICE
+
+    reason = f" ({found.reason})" if found.reason else ""
+    asked = pretrade if isinstance(pretrade, PreTrade) else None
+    gates: list[dict[str, object]] = asked.gates if asked else []  # type: ignore[assignment]
+    failed = [gate for gate in gates if not gate["passed"]]
+    basis = f"equity {usd(found.equity_usd)}, cash {usd(found.cash_usd)}"
+    return [
+        ("run", f"{found.run_key}  {coloured(found.status)}{reason}"),
+        ("detail", found.detail),
+        ("next", REASON_ADVICE.get(found.reason, "") if found.reason else ""),
+        ("created", f"{found.created_at:%F %T} UTC, attempt {found.attempt}, id {found.run_id}"),
+        ("targets", asked.targets_path if asked else ""),
+        ("snapshot", found.snapshot_id or ""),
+        ("basis", basis if found.equity_usd is not None else ""),
+        ("gates", "; ".join(f"{g['gate']}: {g['detail']}" for g in failed) or "all passed"),
+    ]
 
 
 @run.command()
@@ -131,7 +152,7 @@ def retry(context: Context, name: str, file: Path | None, as_json: bool) -> None
     from ibloop.daemons.pretrade import retry_run
 
     universe = load_universe(context.profile)
-    with closing(context.open_ledger()) as ledger:
+    with closing(context.open_ledger(create=False)) as ledger:
         found = run_named(ledger.db, name)
         if found.status is not RunState.BLOCKED:
             raise RefusedError(
@@ -147,7 +168,7 @@ def retry(context: Context, name: str, file: Path | None, as_json: bool) -> None
             SystemClock(),
             run=found,
             targets_path=path.absolute(),
-            requested_by=getpass.getuser(),
+            requested_by=operator(),
         )
     show_request(asked.run, asked.gates, as_json)
     raise SystemExit(exit_code(asked.run, waited=False, existed=False))
@@ -171,8 +192,8 @@ def cancel(context: Context, name: str) -> None:
     from ibloop.core.lifecycle import RUN_TERMINAL, RunReason, RunState, may_move
     from ibloop.daemons.trade_executor import CANCEL_RUN
 
-    by, now = getpass.getuser(), datetime.now(UTC)
-    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
+    by, now = operator(), datetime.now(UTC)
+    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
         found = run_named(tx.db, name)
         if found.status in RUN_TERMINAL:
             raise RefusedError(f"run {found.run_key} has ended: {found.status}")

@@ -107,8 +107,8 @@ def sim(
     Example:
       ibloop sim --port 0 --speed 60 --fault partial_fills:shares=10
     """
-    from ibloop.sim import SimError, SimOptions, WorldOptions  # noqa: PLC0415 - heavy
-    from ibloop.sim.faults import parse  # noqa: PLC0415 - heavy
+    from ibloop.sim import SimError, SimOptions, WorldOptions
+    from ibloop.sim.faults import parse
 
     if list_faults:
         _list_faults()
@@ -138,7 +138,7 @@ def _exit(error: SimError, code: int) -> NoReturn:
 
 
 def _accounts(names: tuple[str, ...]) -> tuple[str, ...]:
-    from ibloop.sim import SimError  # noqa: PLC0415 - heavy
+    from ibloop.sim import SimError
 
     for name in names:
         if not (name.isascii() and name.isalnum()):
@@ -147,7 +147,7 @@ def _accounts(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _list_faults() -> None:
-    from ibloop.sim.faults import describe  # noqa: PLC0415 - heavy
+    from ibloop.sim.faults import describe
 
     for fault in describe():
         click.echo(f"{fault['name']}: {fault['what']}")
@@ -161,7 +161,7 @@ async def _serve(options: SimOptions) -> SimError | None:
 
     Raises: SimError when it cannot start.
     """
-    from ibloop.sim import SimGateway  # noqa: PLC0415 - heavy
+    from ibloop.sim import SimGateway
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""How things look: tables, colours and amounts on a terminal, plain tab-separated text elsewhere."""
+"""How things look: tables, colours and amounts on a terminal, tab-separated text elsewhere."""
 
 import dataclasses
 import os
@@ -23,7 +23,7 @@ COLOURS = {
         *("partial", "canceled", "expired", "not_sent", "partially_filled", "pending_cancel"),
     ),
     "red": (
-        *("BAD", "not running", "stopped", "failed", "disconnected", "kill"),
+        *("BAD", "not running", "silent", "stopped", "failed", "disconnected", "kill"),
         *("blocked", "rejected", "unknown"),
     ),
 }

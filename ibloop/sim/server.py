@@ -1,6 +1,6 @@
 """The asyncio shell: sockets, timers and the control port around a Gateway.
 
-`SimGateway` is also how tests embed the simulator: `async with SimGateway(SimOptions()) as sim`
+`SimGateway` is also how tests embed the simulator: `async with SimGateway() as sim`
 serves on `sim.port` and `sim.control_port` until the block ends.
 """
 
@@ -133,9 +133,9 @@ class Connection(asyncio.Protocol):
 class SimGateway:
     """The simulated IB Gateway on a TCP port, with its control port."""
 
-    def __init__(self, options: SimOptions) -> None:
+    def __init__(self, options: SimOptions | None = None) -> None:
         """Prepare; nothing is opened yet."""
-        self._options = options
+        self._options = options or SimOptions()
         self.connections: set[Connection] = set()
         self.port = 0
         self.control_port = 0

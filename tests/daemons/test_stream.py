@@ -328,13 +328,13 @@ def test_a_lost_connection_is_replaced_and_subscribed_anew(tmp_path: Path) -> No
     async def test(world: World) -> None:
         await world.connect()
         world.market.tick("AAPL")
-        await world.steps()
+        await world.steps(advance_s=0.1)
         before = world.reader.read(["AAPL"])["AAPL"]
         world.market.up = False
-        await world.steps()
+        await world.steps(advance_s=0.1)
         assert world.status == "disconnected"
         assert world.fields()["subscribed_symbols"] == []
-        await world.steps(3)
+        await world.steps(4, advance_s=0.25)  # sooner than the wanted set is read again
         assert len(world.market.connected_to) == 2
         assert list(world.market.lines) == ["AAPL", "MSFT"]
         assert world.status == "connected"

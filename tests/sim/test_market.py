@@ -75,7 +75,7 @@ def test_a_broken_row_is_named(tmp_path: Path) -> None:
 
 
 @given(st.floats(0, 12, exclude_max=True), st.integers(0, 10_000), st.integers())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_the_same_seed_and_moment_give_the_same_quote(
     samples: Samples, session: float, sample: int, seed: int
 ) -> None:
@@ -89,7 +89,7 @@ def test_the_same_seed_and_moment_give_the_same_quote(
 
 
 @given(st.floats(0, 12, exclude_max=True), st.integers(0, 10_000))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_quotes_are_whole_and_on_the_grid(samples: Samples, session: float, sample: int) -> None:
     """bid < ask around the last price, all on the tick grid; sizes are round lots."""
     market = a_market(samples)
@@ -105,7 +105,7 @@ def test_quotes_are_whole_and_on_the_grid(samples: Samples, session: float, samp
 
 
 @given(st.integers(0, 2**32))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_the_path_touches_its_bar_and_never_leaves_it(seed: int) -> None:
     """Open, high, low and close of history are the session's, whatever lies between."""
     bar = Bar(100.0, 110.0, 95.0, 105.0, 1000)

@@ -83,7 +83,7 @@ def test_nothing_is_told_before_it_is_stored(
 
 
 @given(data=st.data())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_a_journal_torn_anywhere_is_a_whole_prefix(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
