@@ -23,6 +23,7 @@ from ibloop.core.guard import GuardLimits
 from ibloop.core.model import Mode, OrderType, Tif
 from ibloop.core.quotes import QuoteLimits
 from ibloop.core.risk import Limits
+from ibloop.core.schedule import Schedule
 from ibloop.core.snapshot import Omitted, hash_of
 from ibloop.errors import ConfigError
 
@@ -32,6 +33,7 @@ PAPER_PORTS, LIVE_PORTS = frozenset({4002, 7497}), frozenset({4001, 7496})
 PAPER_ACCOUNT = re.compile(r"D[UF][0-9]+")
 LIVE_ACCOUNT = re.compile(r"[A-Z]{1,3}[0-9]+")
 PORT_MAX = 65_535
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 DEADLINE_MINUTES_MAX = 1_440
 
 
@@ -49,13 +51,16 @@ class ClientIds:
 class Gateway:
     """The gateway to talk to. ``sim`` starts the simulated one, ``external`` starts nothing.
 
-    ``port`` 0 (with ``sim``) picks a free one, which ``_gateway.json`` then tells. ``sim_args``
-    are further arguments for ``ibloop sim``.
+    ``command`` starts the program named by the key ``command`` (a list: program and arguments),
+    which runs a gateway in the foreground that listens on ``port``. ``port`` 0 (with ``sim``)
+    picks a free one, which ``_gateway.json`` then tells. ``sim_args`` are further arguments for
+    ``ibloop sim``.
     """
 
-    launcher: Literal["sim", "external"]
+    launcher: Literal["sim", "command", "external"]
     host: str = "127.0.0.1"
     port: int = 0
+    command: tuple[str, ...] = ()
     sim_args: tuple[str, ...] = ()
     client_ids: ClientIds = field(default_factory=ClientIds)
 
@@ -102,6 +107,14 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    """Where the page listens: a loopback address only. ``port`` 0 picks a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8791
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One profile: one account, one mode, one ledger, one host."""
 
@@ -112,9 +125,11 @@ class Config:
     quotes: QuoteLimits
     guard: GuardLimits
     session: SessionConfig = field(default_factory=SessionConfig)
+    schedule: Schedule = field(default_factory=Schedule)
     targets: Targets = field(default_factory=Targets)
     universe: Universe = field(default_factory=Universe)
     execution: Execution = field(default_factory=Execution)
+    web: Web = field(default_factory=Web)
     data_dir: str | None = None
 
     @property
@@ -308,14 +323,14 @@ def _contradictions(config: Config) -> list[str]:
             problems.append(f"mode live refuses the paper port {config.gateway.port}")
         if config.gateway.launcher == "sim":
             problems.append("mode live cannot use the simulated gateway")
-    if config.gateway.launcher == "external" and config.gateway.port == 0:
-        problems.append("launcher external needs gateway.port")
+    problems.extend(_gateway_problems(config.gateway))
     if config.gateway.launcher != "sim" and config.universe.file is None:
         problems.append("universe.file is missing: name what may be traded")
     if config.guard.day_loss_reduce_only > config.guard.day_loss_kill:
         problems.append("guard.day_loss_reduce_only must not exceed guard.day_loss_kill")
     problems.extend((*_zeros(config), *_too_large(config)))
-    problems.extend(_client_id_clashes(config.gateway.client_ids))
+    if config.web.host not in LOOPBACK_HOSTS:
+        problems.append(f"web.host must be one of {', '.join(LOOPBACK_HOSTS)}")
     try:
         ZoneInfo(config.session.timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -329,6 +344,7 @@ def _zeros(config: Config) -> list[str]:
         "execution.window": config.order_window,
         "execution.ack_timeout_s": config.execution.ack_timeout_s,
         "execution.deadline_minutes": config.execution.deadline_minutes,
+        "schedule.catch_up_minutes": config.schedule.catch_up_minutes,
         "targets.age_h_max": config.targets.age_h_max,
         "quotes.quote_age_s_max": config.quotes.quote_age_s_max,
         "guard.heartbeat_age_s_max": config.guard.heartbeat_age_s_max,
@@ -363,15 +379,21 @@ def _too_large(config: Config) -> list[str]:
         for name, value in fractions.items()
         if value > 1
     ]
-    if config.gateway.port > PORT_MAX:
-        problems.append(f"gateway.port must be at most {PORT_MAX}, was {config.gateway.port}")
+    for name, port in (("gateway.port", config.gateway.port), ("web.port", config.web.port)):
+        if port > PORT_MAX:
+            problems.append(f"{name} must be at most {PORT_MAX}, was {port}")
     if config.execution.deadline_minutes > DEADLINE_MINUTES_MAX:
         problems.append(f"execution.deadline_minutes must be at most {DEADLINE_MINUTES_MAX}")
     return problems
 
 
-def _client_id_clashes(ids: ClientIds) -> list[str]:
-    values = [getattr(ids, f.name) for f in dataclasses.fields(ids)]
-    if len(set(values)) == len(values):
-        return []
-    return ["gateway.client_ids must all differ: two holders of one id lock each other out"]
+def _gateway_problems(gateway: Gateway) -> list[str]:
+    problems = []
+    if gateway.launcher != "sim" and gateway.port == 0:
+        problems.append(f"launcher {gateway.launcher} needs gateway.port")
+    if (gateway.launcher == "command") != bool(gateway.command):
+        problems.append('launcher "command" and the list gateway.command need each other')
+    ids = [getattr(gateway.client_ids, f.name) for f in dataclasses.fields(gateway.client_ids)]
+    if len(set(ids)) < len(ids):
+        problems.append("gateway.client_ids must all differ: two holders lock each other out")
+    return problems

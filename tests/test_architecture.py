@@ -32,7 +32,7 @@ ALLOWED_IMPORTS: dict[str, tuple[str, ...]] = {
     "ibloop.adapters": ("ibloop.__version__", "ibloop.core", *LEAVES),
     "ibloop.sim": ("ibloop.core.model",),
     "ibloop.daemons": BELOW_DAEMONS,
-    "ibloop.web": BELOW_DAEMONS,
+    "ibloop.web": (*BELOW_DAEMONS, "ibloop.daemons"),
     "ibloop.cli": (*BELOW_DAEMONS, "ibloop.daemons", "ibloop.web"),
     "ibloop.__main__": ("ibloop.cli",),
 }

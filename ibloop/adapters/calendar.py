@@ -36,6 +36,14 @@ def nyse_session(day: date) -> Session | None:
     )
 
 
+def session_on(calendar: str, day: date) -> Session | None:
+    """Return the session of a market date; the calendar ``always`` is open the whole day."""
+    if calendar == "always":
+        opens = datetime.combine(day, time(0), NYSE_ZONE).astimezone(UTC)
+        return Session(opens, opens + timedelta(days=1))
+    return nyse_session(day)
+
+
 def session_at(calendar: str, now: datetime) -> Session | None:
     """Return the session that contains ``now``, ``None`` while the market is closed.
 

@@ -63,10 +63,16 @@ class Context:
         )
 
     def open_readonly(self) -> "Connection":
-        """Open the ledger for reading only. Raises: LedgerError when there is none."""
+        """Open the ledger for reading only.
+
+        Raises: LedgerError when there is none; ConfigError when this user may not read it.
+        """
         from ibloop.adapters.ledger.connection import open_readonly
 
-        return open_readonly(self.profile.ledger_path)
+        try:
+            return open_readonly(self.profile.ledger_path)
+        except PermissionError as error:
+            raise ConfigError(f"may not look at {error.filename}: {NOT_A_MEMBER}") from None
 
 
 class Reason(click.ParamType[str]):
@@ -82,6 +88,9 @@ class Reason(click.ParamType[str]):
         return text
 
 
+NOT_A_MEMBER = "operators are members of the group that owns it"
+ANY_PATH = click.Path(path_type=Path, readable=False)
+"""A path that is checked where it is read: unreadable is bad input, not a usage error."""
 REASON_LENGTH_MAX = 500
 ROWS_MAX = 100_000
 
@@ -116,7 +125,7 @@ def writable(path: Path) -> Path:
     except OSError as error:
         raise ConfigError(f"cannot make the data directory {path}: {error.strerror}") from None
     if not os.access(path, os.W_OK | os.X_OK):
-        raise ConfigError(f"the data directory {path} is not writable for this user")
+        raise ConfigError(f"the data directory {path} is not writable for you: {NOT_A_MEMBER}")
     return path
 
 

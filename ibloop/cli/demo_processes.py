@@ -76,7 +76,7 @@ class Processes:
             stderr=subprocess.STDOUT,
             text=True,
             env=_environment(),
-            preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509  # no threads here
+            preexec_fn=_die_with_parent(os.getpid()),
             check=False,
         )
         return done.returncode, done.stdout
@@ -103,15 +103,8 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
     libc = ctypes.CDLL(None)
 
     def prepare() -> None:
-        # The demo ignores these while it ends; a program started by it must not inherit that.
-        for number in ENDING_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGTERM)
 
     return prepare
-
-
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What ends a demo: a service manager, Ctrl-C, a closed terminal."""

@@ -1,8 +1,6 @@
-"""What happens in the demo, in order, and how it is told."""
+"""What happens in the demo and how it is told: the story on stderr, its sum on stdout."""
 
 import json
-import shutil
-import signal
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -12,63 +10,20 @@ import click
 
 from ibloop.adapters.ledger import account, fills, guard_state, halts, orders, runs
 from ibloop.adapters.ledger.connection import Connection, open_readonly
-from ibloop.adapters.locks import DaemonLock
 from ibloop.adapters.simcontrol import SimControl
 from ibloop.adapters.streamfiles import read_heartbeat
 from ibloop.adapters.universe import samples_dir
-from ibloop.cli.common import style, table
 from ibloop.cli.demo_processes import DemoError, Processes
-from ibloop.cli.status import DAEMONS
-from ibloop.config import BUILTIN_TOML
+from ibloop.cli.status import DAEMONS, newest_equity
+from ibloop.cli.terminal import coloured, facts, style, table, usd
 from ibloop.core.invariant import present
-from ibloop.errors import ConfigError, Exit, GatewayUnavailableError
+from ibloop.core.model import Side
+from ibloop.errors import GatewayUnavailableError
 
-CONFIG_NAME = "ibloop.toml"
 READY_S_MAX = 40.0
 HALT_S_MAX = 30.0
 SHOCK = -0.3
 PARTIAL_SYMBOL, REJECTED_SYMBOL = "TANU", "UNFU"
-SIM_ARGS = '["--speed", "60", "--seed", "7"]'
-
-
-def play(directory: Path, *, once: bool) -> Exit:
-    """Play the story in ``directory``, which is made anew; return the exit code.
-
-    Raises: LockHeldError when another demo runs there; ConfigError; DemoError.
-    """
-    with DaemonLock(directory.parent, "demo"):
-        _make_anew(directory)
-        config = directory / CONFIG_NAME
-        processes = Processes(directory, ["--config", str(config), "--data", str(directory)])
-        signal.signal(signal.SIGTERM, _interrupt)
-        story = Story(directory, processes)
-        try:
-            story.tell()
-            if not once:
-                story.run_on()
-        except KeyboardInterrupt:
-            _say("stopping")
-        finally:
-            story.end()
-    return Exit.OK
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _make_anew(directory: Path) -> None:
-    """Empty the demo's directory; refuse one that no demo has made."""
-    if directory.exists() and any(directory.iterdir()):
-        if not (directory / CONFIG_NAME).is_file():
-            raise ConfigError(f"{directory} holds something else than a demo; move it away")
-        shutil.rmtree(directory)
-    try:
-        (directory / "logs").mkdir(parents=True, exist_ok=True)
-        text = BUILTIN_TOML.replace("port = 0", f"port = 0\nsim_args = {SIM_ARGS}")
-        (directory / CONFIG_NAME).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write to {directory}: {error.strerror}") from None
 
 
 class Story:
@@ -80,6 +35,7 @@ class Story:
         self._stream_dir = directory / "ib" / "stream"
         self._processes = processes
         self._control: SimControl | None = None
+        self._begun_s = time.monotonic()
 
     def tell(self) -> None:
         """Play every chapter."""
@@ -92,7 +48,7 @@ class Story:
 
     def run_on(self) -> None:
         """Keep everything running until Ctrl-C."""
-        _say("the loop runs on; Ctrl-C ends it")
+        click.echo("\nThe loop runs on; Ctrl-C ends it.", err=True)
         while True:
             self._processes.check()
             time.sleep(0.5)
@@ -111,7 +67,7 @@ class Story:
     # --- the chapters -------------------------------------------------------------------------
 
     def _start(self) -> None:
-        _title("1", "Four daemons start, as systemd would start them")
+        _title("1. Four daemons start, by the commands that systemd uses")
         for name, file, healthy in DAEMONS:
             self._processes.start(name)
             if name == "gateway":
@@ -119,15 +75,16 @@ class Story:
                 self._control = self._find_control()
         for name, file, healthy in DAEMONS[1:]:
             self._await_healthy(name, file, healthy)
-        _say(f"the simulator's control port: {self._sim().url}")
+        click.echo(f"   the simulator's control port: {self._sim().url}")
 
     def _initial_book(self) -> None:
-        _title("2", "The first book is bought out of cash")
+        _title("2. The first book is bought out of cash")
         self._command("rebalance", "--targets", _sample("initial"), "--key", "initial", "--wait")
 
     def _weekly_rebalance(self) -> None:
-        _title("3", "The weekly rebalance, with a partial fill and a rejection")
-        _say(f"arranged: {PARTIAL_SYMBOL} fills in slices, {REJECTED_SYMBOL} is rejected")
+        _title("3. The weekly rebalance: sells first, then buys")
+        _say(f"arranged at the broker: {PARTIAL_SYMBOL} fills in slices")
+        _say(f"                        {REJECTED_SYMBOL} is rejected")
         self._sim().fault("partial_fills", symbol=PARTIAL_SYMBOL, shares=40, interval_s=0.5)
         text = "Order rejected - reason:the demo wants to show one"
         self._sim().fault("order_rejected", symbol=REJECTED_SYMBOL, code=201, text=text)
@@ -135,53 +92,65 @@ class Story:
         self._sim().fault("clear")
         with closing(self._ledger()) as db:
             run = next(iter(runs.listing(db, 1)))
-            _say(f"{run.run_key} is {run.status}: {run.detail}")
+            sides = [row.order.side for row in orders.of_run(db, run.run_id)]
             slices = [f for f in fills.of_run(db, run.run_id) if f.symbol == PARTIAL_SYMBOL]
-            _say(f"{PARTIAL_SYMBOL} was filled by {len(slices)} executions")
+        _say(f"{sides.count(Side.SELL)} sells, {sides.count(Side.BUY)} buys")
+        shares = sum(f.quantity for f in slices)
+        _say(f"{PARTIAL_SYMBOL}: {shares} shares in {len(slices)} executions")
 
     def _crash(self) -> None:
-        _title("4", f"Every price falls by {-SHOCK:.0%}, and the guard halts")
+        _title(f"4. Every price falls by {-SHOCK:.0%}")
         self._sim().shock(SHOCK)
         self._await("the guard to halt", HALT_S_MAX, self._is_halted)
         with closing(self._ledger()) as db:
             verdict = guard_state.last(db)
-            if verdict is not None and verdict.day_loss is not None:
-                _say(f"guard: {verdict.status}, {verdict.detail['reason']}")
+            halt = next(iter(halts.active(db)))
+        if verdict is not None:
+            _say(f"the guard sees {usd(verdict.equity)} of {usd(verdict.baseline_equity)}")
+        _say(f"and halts: {coloured(halt.level)}, {halt.reason}")
 
     def _blocked_rebalance(self) -> None:
-        _title("5", "A rebalance after that is blocked")
+        _title("5. A rebalance after that is blocked")
         self._command("rebalance", "--targets", _sample("weekly"), "--key", "after-the-crash")
 
     def _summary(self) -> None:
+        _title("What happened")
         with closing(self._ledger()) as db:
             lines = [_run_line(db, run) for run in reversed(runs.listing(db, 10))]
-            values = account.values(db)
+            equity, values = newest_equity(db), account.values(db)
         columns = ("RUN", "STATUS", "REASON", "ORDERS", "FILLED", "REJECTED", "FILLS")
-        click.echo(table(columns, lines, "What happened"))
-        if values is not None:
-            click.echo(
-                f"net liquidation {values.net_liquidation} USD, cash {values.total_cash} USD"
-            )
-        where = f"--data {self._directory}"
-        click.echo("where to look next:")
-        for text in (
-            f"ibloop status {where}",
-            f"ibloop run show {lines[1][0]} {where}",
-            f"ibloop orders list {where}",
-            f"ibloop fills list {where}",
-            f"ibloop db check {where}",
-            f"the daemons' logs: {self._directory / 'logs'}",
-        ):
-            click.echo(f"  {text}")
+        click.echo(table(columns, lines))
+        sums = [("elapsed", f"{time.monotonic() - self._begun_s:.0f} s")]
+        if equity is not None and values is not None:
+            worth = f"{usd(equity.equity)} by the {equity.source}'s last valuation"
+            sums = [("equity", worth), ("cash", usd(values.total_cash)), *sums]
+        click.echo()
+        click.echo(facts(sums))
+        self._where_to_look(str(lines[1][0]))
+
+    def _where_to_look(self, weekly: str) -> None:
+        where = f"--data {_relative(self._directory)}"
+        hints = (
+            (f"ibloop status {where}", "the daemons, the halt, what to do"),
+            (f"ibloop run show {weekly} {where}", "target against actual, every order"),
+            (f"ibloop fills list {where}", "every execution, once"),
+            (f"ibloop db check {where}", "references, fills and the audit chain"),
+            (f"less {_relative(self._directory)}/logs/executor.log", "what the executor did"),
+        )
+        width = max(len(command) for command, _ in hints)
+        click.echo("\nWhere to look next:")
+        for command, what in hints:
+            click.echo(f"   {command.ljust(width)}  {what}")
 
     # --- means --------------------------------------------------------------------------------
 
     def _command(self, *arguments: str) -> None:
-        _say("$ ibloop " + " ".join(arguments))
+        shown = [_relative(Path(a)) if a.startswith("/") else a for a in arguments]
+        _say("$ ibloop " + " ".join(shown))
         code, said = self._processes.run(*arguments)
         for line in said.strip().splitlines():
-            click.echo(f"    {line}", err=True)
-        _say(f"exit code {code}")
+            _say(f"  {line.expandtabs(2)}")
+        _say(f"  exit code {code}")
         self._processes.check()
 
     def _sim(self) -> SimControl:
@@ -200,7 +169,8 @@ class Story:
             return beat is not None and beat.status == healthy
 
         self._await(f"{name} to be {healthy}", READY_S_MAX, is_healthy)
-        _say(f"{name} is {healthy}")
+        blanks = " " * (10 - len(healthy))
+        _say(f"{name:<10}{coloured(healthy)}{blanks}pid {self._processes.pid(name)}")
 
     def _await(self, what: str, patience_s: float, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + patience_s
@@ -220,14 +190,14 @@ class Story:
 
 
 def _run_line(db: Connection, run: runs.Run) -> tuple[object, ...]:
-    rows = [row.order for row in orders.of_run(db, run.run_id)]
+    states = [row.order.status for row in orders.of_run(db, run.run_id)]
     return (
         run.run_key,
-        run.status,
+        coloured(run.status),
         run.reason,
-        len(rows),
-        sum(1 for o in rows if o.status == "filled"),
-        sum(1 for o in rows if o.status == "rejected"),
+        len(states),
+        states.count("filled"),
+        states.count("rejected"),
         len(fills.of_run(db, run.run_id)),
     )
 
@@ -236,9 +206,15 @@ def _sample(name: str) -> str:
     return str(samples_dir() / f"targets-{name}.csv")
 
 
-def _title(number: str, text: str) -> None:
-    click.echo(style(f"\n{number}. {text}", "cyan"), err=True)
+def _relative(path: Path) -> str:
+    """Return a path as a person would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _title(text: str) -> None:
+    click.echo(style(f"\n{text}", "cyan"), err=True)
 
 
 def _say(text: str) -> None:
-    click.echo(f"  {text}", err=True)
+    click.echo(f"   {text}", err=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context
+from ibloop.cli.common import NOT_A_MEMBER, Context, emit, json_option, pass_context
 from ibloop.cli.terminal import coloured, table
 from ibloop.errors import Exit, IbloopError
 
@@ -100,10 +100,14 @@ def _asked(name: str, ask: Callable[[], str]) -> Check:
 
 def _data_dir(context: Context) -> Check:
     path = context.data_dir
-    if not path.exists():
+    try:
+        path.stat()
+    except FileNotFoundError:
         return Check("data directory", True, f"{path} does not exist yet; it is made when needed")
-    if not os.access(path, os.W_OK | os.X_OK):
-        return Check("data directory", False, f"{path} is not writable", "join the group ibloop")
+    except OSError as error:
+        return Check("data directory", False, f"{path}: {error.strerror}", NOT_A_MEMBER)
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        return Check("data directory", False, f"{path} is not writable", NOT_A_MEMBER)
     free = shutil.disk_usage(path).free
     ok = free >= DISK_FREE_BYTES_MIN
     text = f"{path}, {free // 1_000_000} MB free"
@@ -113,8 +117,8 @@ def _data_dir(context: Context) -> Check:
 def _ledger(context: Context) -> Iterator[Check]:
     from ibloop.adapters.ledger.check import check
 
-    if not context.profile.ledger_path.exists():
-        yield Check("ledger", True, "none yet; it is made when the executor first starts")
+    if not os.path.exists(context.profile.ledger_path):  # noqa: PTH110  # False, not an error
+        yield Check("ledger", True, "none to be seen; it is made when the executor first starts")
         return
     try:
         with closing(context.open_readonly()) as db:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, operator, pass_context
+from ibloop.cli.common import ANY_PATH, Context, emit, json_option, operator, pass_context
 from ibloop.cli.terminal import coloured
 from ibloop.errors import Exit, RefusedError
 
@@ -34,9 +34,7 @@ class RunKey(click.ParamType[str]):
 
 
 @click.command()
-@click.option(
-    "--targets", "file", type=click.Path(path_type=Path), help="Targets file [default: configured]."
-)
+@click.option("--targets", "file", type=ANY_PATH, help="Targets file [default: configured].")
 @click.option(
     "--key", type=RunKey(), help="Key of an extra run [default: the week, such as 2026W47]."
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ibloop.cli.common import (
+    ANY_PATH,
     Context,
     emit,
     json_option,
@@ -21,6 +22,19 @@ from ibloop.errors import RefusedError
 if TYPE_CHECKING:
     from ibloop.adapters.ledger.connection import Connection
     from ibloop.adapters.ledger.runs import Run
+
+
+PLAN_COLUMNS = {
+    "SYMBOL": "symbol",
+    "WEIGHT": "weight",
+    "HELD": "baseline_quantity",
+    "TARGET": "target_quantity",
+    "PLANNED": "planned_quantity",
+    "ACTUAL": "actual_quantity",
+    "PRICE": "price",
+    "NOTE": "note",
+}
+"""Planned differs from target by the rounding of the change, a minimum, or the cash there is."""
 
 
 @click.group()
@@ -82,6 +96,7 @@ def _details(db: "Connection", found: "Run") -> dict[str, object]:
             "weight": line.weight,
             "baseline_quantity": line.baseline_quantity,
             "target_quantity": line.target_quantity,
+            "planned_quantity": line.planned_quantity,
             "actual_quantity": line.baseline_quantity + filled.get(line.symbol, 0),  # type: ignore[operator]
             "price": line.price,
             "note": line.note,
@@ -98,10 +113,8 @@ def _page(found: "Run", data: dict[str, object]) -> str:
     sent: list[dict[str, object]] = data["orders"]  # type: ignore[assignment]
     pages = [facts(_facts(found, data["pretrade"]))]
     if plan:
-        names = ("symbol", "weight", "baseline_quantity", "target_quantity", "actual_quantity")
-        columns = ("SYMBOL", "WEIGHT", "HELD", "TARGET", "ACTUAL", "PRICE", "NOTE")
-        rows = [[*(line[n] for n in names), line["price"], line["note"]] for line in plan]
-        pages.append(table(columns, rows, "Plan"))
+        rows = [[line[name] for name in PLAN_COLUMNS.values()] for line in plan]
+        pages.append(table(tuple(PLAN_COLUMNS), rows, "Plan"))
     if sent:
         pages.append(table(COLUMNS, [order_line(order) for order in sent], "Orders"))
     return "\n\n".join(pages)
@@ -130,7 +143,7 @@ def _facts(found: "Run", pretrade: object) -> list[tuple[str, str]]:
 
 @run.command()
 @click.argument("name", metavar="RUN")
-@click.option("--targets", "file", type=click.Path(path_type=Path), help="Another targets file.")
+@click.option("--targets", "file", type=ANY_PATH, help="Another targets file.")
 @json_option
 @pass_context
 def retry(context: Context, name: str, file: Path | None, as_json: bool) -> None:

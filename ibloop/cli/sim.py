@@ -98,10 +98,10 @@ def sim(
     list_faults: bool,
     verbose: bool,
 ) -> None:
-    """Run a simulated IB Gateway that any TWS API client may connect to.
+    """Run a simulated IB Gateway.
 
-    Prints one JSON line when it accepts connections, and ends on SIGTERM or SIGINT.
-    Port 0 picks a free port.
+    Any TWS API client may connect to it. Prints one JSON line when it accepts connections, and
+    ends on SIGTERM or SIGINT. Port 0 picks a free port.
 
     \b
     Example:

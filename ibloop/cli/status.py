@@ -1,6 +1,7 @@
 """``ibloop status``: one screen that says whether the loop is well, and what to do if not."""
 
 import shutil
+import signal
 import sys
 import time
 from contextlib import closing
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from ibloop.adapters.ledger.runs import Run
 
 WATCH_S = 1.0
+HALT_EVENTS = ("guard.halted", "halt.requested")
+"""Alerts of what the screen shows anyway."""
+GUARD_BEHIND_S_MAX = 60.0
 HOME, CLEAR_TO_LINE_END, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 DAEMONS = (
     ("gateway", "gateway", "connected"),
@@ -108,6 +112,8 @@ def _watch(context: Context) -> None:
     """Draw over the last drawing, which does not flicker as clearing would, until Ctrl-C."""
     if is_terminal():
         click.clear()
+    # A shell that starts it in the background makes it ignore Ctrl-C otherwise.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         while True:
             page = _page(_collect(context))
@@ -211,16 +217,20 @@ def _ledger_part(context: Context) -> LedgerPart:
 
 
 def newest_equity(db: "Connection") -> Equity | None:
-    """Return the guard's last valuation or the broker's last figure, whichever is newer."""
+    """Return what the account is worth: by the guard, or by the broker where the guard is behind.
+
+    The broker's figure is pushed to the executor every few minutes and may be older than it
+    looks; the guard's is made of present prices.
+    """
     from ibloop.adapters.ledger import account, guard_state
 
     values, verdict = account.values(db), guard_state.last(db)
-    found = []
-    if values is not None:
-        found.append(Equity(values.net_liquidation, "broker", values.as_of))
-    if verdict is not None and verdict.equity is not None:
-        found.append(Equity(verdict.equity, "guard", verdict.evaluated_at))
-    return max(found, key=lambda equity: equity.as_of, default=None)
+    by_broker = Equity(values.net_liquidation, "broker", values.as_of) if values else None
+    if verdict is None or verdict.equity is None:
+        return by_broker
+    by_guard = Equity(verdict.equity, "guard", verdict.evaluated_at)
+    behind_s = (by_broker.as_of - by_guard.as_of).total_seconds() if by_broker else 0
+    return by_guard if behind_s <= GUARD_BEHIND_S_MAX else by_broker
 
 
 def _advice(context: Context, daemons: tuple[DaemonLine, ...], ledger: LedgerPart) -> list[str]:
@@ -243,9 +253,9 @@ def _advice(context: Context, daemons: tuple[DaemonLine, ...], ledger: LedgerPar
     run = ledger.last_run
     if run and run.status is RunState.BLOCKED and run.reason:
         # With a halt standing its advice is above already.
-        halted = ledger.halt is not None and run.reason == "guard_halted"
-        more = "" if halted else f"{REASON_ADVICE[run.reason]}, " * (run.reason in REASON_ADVICE)
-        advice.append(f"{more}then `ibloop run retry {run.run_key}`")
+        if run.reason in REASON_ADVICE and (ledger.halt is None or run.reason != "guard_halted"):
+            advice.append(f"{run.run_key} is blocked: {REASON_ADVICE[run.reason]}")
+        advice.append(f"ask for {run.run_key} again: `ibloop run retry {run.run_key}`")
     return advice
 
 
@@ -290,7 +300,7 @@ def _ledger_facts(ledger: LedgerPart) -> list[tuple[str, str]]:
     pairs.extend(
         ("alert", f"{a.created_at:%F %T} UTC {a.text}")
         for a in ledger.alerts
-        if a.severity == "critical"
+        if a.severity == "critical" and a.event not in HALT_EVENTS
     )
     if ledger.note:
         pairs.append(("note", ledger.note))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context
+from ibloop.cli.common import ANY_PATH, Context, emit, json_option, pass_context
 from ibloop.cli.terminal import table
 
 
@@ -14,7 +14,7 @@ def targets() -> None:
 
 
 @targets.command()
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", type=ANY_PATH, required=False)
 @json_option
 @pass_context
 def validate(context: Context, file: Path | None, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -83,9 +83,9 @@ def _drawn(columns: Sequence[str], rows: list[list[object]], title: str) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for index, column in enumerate(columns):
-        _add_column(drawn, column, [row[index] for row in rows])
+        _add_column(drawn, column, [row[index] for row in rows], is_name=index == 0)
     _add_rows(drawn, rows)
     console = Console(color_system="auto" if _wants_colour() else None, highlight=False)
     with console.capture() as capture:
@@ -95,11 +95,12 @@ def _drawn(columns: Sequence[str], rows: list[list[object]], title: str) -> str:
     return "\n".join([*heading, *lines])
 
 
-def _add_column(drawn: "Table", column: str, values: list[object]) -> None:
+def _add_column(drawn: "Table", column: str, values: list[object], *, is_name: bool) -> None:
     numbers = [v for v in values if v is not None]
     is_numeric = bool(numbers) and all(isinstance(v, Decimal | int | float) for v in numbers)
-    # Folded, not cut: what was cut cannot be copied.
-    drawn.add_column(column, justify="right" if is_numeric else "left", overflow="fold")
+    # The name of a thing stays in one piece, to be copied; long texts are folded, never cut.
+    justify: Literal["left", "right"] = "right" if is_numeric else "left"
+    drawn.add_column(column, justify=justify, overflow="fold", no_wrap=is_name)
 
 
 def _add_rows(drawn: "Table", rows: list[list[object]]) -> None:

@@ -16,6 +16,21 @@ STABLE_S = 30.0
 """Connected for this long, a gateway has earned a quick restart again."""
 
 
+@dataclass(frozen=True, slots=True)
+class RestartPace:
+    """How long to wait before a restart, seconds: at first, and at most."""
+
+    delay_s_min: float = RESTART_DELAY_S_MIN
+    delay_s_max: float = RESTART_DELAY_S_MAX
+
+
+QUICK_PACE = RestartPace()
+"""For a gateway that comes back by itself."""
+
+LOGIN_PACE = RestartPace(10.0, 900.0)
+"""For a gateway that logs in at each start: too many attempts lock the user out."""
+
+
 class GatewayState(StrEnum):
     """States of ``_gateway.json``."""
 
@@ -62,6 +77,13 @@ TRANSITIONS: dict[tuple[GatewayState, GatewayEvent], GatewayState] = {
     (_S.STARTING, _E.ASKED_2FA): _S.WAITING_2FA,
     (_S.WAITING_LOGIN, _E.ASKED_2FA): _S.WAITING_2FA,
     (_S.WAITING_2FA, _E.ASKED_2FA): _S.WAITING_2FA,
+    # Also within the life of a process: after its nightly restart, or a restart by us.
+    (_S.CONNECTED, _E.ASKED_2FA): _S.WAITING_2FA,
+    (_S.DEGRADED, _E.ASKED_2FA): _S.WAITING_2FA,
+    (_S.RESTARTING, _E.ASKED_2FA): _S.WAITING_2FA,
+    # A gateway does not listen before its login is complete.
+    (_S.WAITING_2FA, _E.ABSENT): _S.WAITING_2FA,
+    (_S.WAITING_2FA, _E.LAUNCHED): _S.STARTING,
     (_S.RESTARTING, _E.LAUNCHED): _S.STARTING,
     (_S.STARTING, _E.LAUNCHED): _S.STARTING,
 }
@@ -97,10 +119,10 @@ def after(view: GatewayView, event: GatewayEvent, now: Moment) -> GatewayView:
     )
 
 
-def restart_delay_s(failures: int) -> float:
-    """Return how long to wait before a restart: 0.5 s doubled by each failure, up to 30 s."""
+def restart_delay_s(failures: int, pace: RestartPace = QUICK_PACE) -> float:
+    """Return how long to wait before a restart: the least delay doubled by each failure."""
     doublings = min(max(failures - 1, 0), 10)
-    return min(RESTART_DELAY_S_MAX, RESTART_DELAY_S_MIN * 2.0**doublings)
+    return min(pace.delay_s_max, pace.delay_s_min * 2.0**doublings)
 
 
 def _was_stable(view: GatewayView, now: Moment) -> bool:

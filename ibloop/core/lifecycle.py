@@ -175,6 +175,7 @@ class RunReason(StrEnum):
     LIMIT_BREACHED = "limit_breached"
     REJECTIONS_IN_A_ROW = "rejections_in_a_row"
     UNARMED = "unarmed"
+    CONFIG_CHANGED = "config_changed"
     RUN_ACTIVE = "run_active"
     NOTHING_TO_DO = "nothing_to_do"
     ORDERS_REJECTED = "orders_rejected"
@@ -201,6 +202,7 @@ REASON_ADVICE: dict[RunReason, str] = {
     RunReason.LIMIT_BREACHED: "see the breaches (`ibloop run show`), mend targets or limits",
     RunReason.REJECTIONS_IN_A_ROW: "see the rejections (`ibloop orders list`)",
     RunReason.UNARMED: "live trading needs arming, which this version does not offer",
+    RunReason.CONFIG_CHANGED: "restart the executor, then `ibloop run retry`",
     RunReason.RUN_ACTIVE: "wait for the run that is under way, or cancel it",
 }
 """What a person can do about a reason; empty for reasons that end a run well."""

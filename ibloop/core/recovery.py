@@ -6,9 +6,10 @@ that the evidence does not show is UNKNOWN: a false stop is cheap, a false secon
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from ibloop.core.lifecycle import OrderEvent, OrderState
-from ibloop.core.model import BrokerOrder, Evidence, Order
+from ibloop.core.model import BrokerOrder, Evidence, Order, Tif
 from ibloop.core.snapshot import is_ours
 
 REQUEST_FAILED_CODES = frozenset(
@@ -124,6 +125,34 @@ def _judge_ended(
     else:
         event = OrderEvent.CANCEL
     return Verdict(event, perm_id, f"ended as {seen.ib_status}")
+
+
+ABSENCE_SPACING_S = 30.0
+ABSENCE_AFTER_GOOD_TILL = timedelta(seconds=60)
+
+
+def is_absent(order: Order, evidence: Evidence) -> bool:
+    """Return whether neither this evidence nor any news before it ever showed the order."""
+    seen = (*evidence.open_orders, *evidence.completed_orders)
+    executed = any(e.client_order_id == order.client_order_id for e in evidence.executions)
+    never_heard_of = order.perm_id is None and order.filled_quantity == 0
+    return never_heard_of and not executed and not any(_is_same(o, order) for o in seen)
+
+
+def proves_not_sent(
+    order: Order, evidence: Evidence, *, absent_s: float, same_day: bool, explained: bool
+) -> bool:
+    """Return whether an unknown order was never sent and can no longer come alive.
+
+    Args: seconds for which complete evidence of one connection has not shown it; whether the
+    market's date is still that of the send (the broker forgets over night); whether fills
+    explain the position of its symbol. Only an order that expires by itself can be proven.
+    Source: absence test, execution-safety section 5.
+    """
+    dead = evidence.collected_at >= order.good_till + ABSENCE_AFTER_GOOD_TILL
+    expires = order.tif is Tif.GTD and dead
+    patient = absent_s >= ABSENCE_SPACING_S
+    return is_absent(order, evidence) and expires and patient and same_day and explained
 
 
 def unrecorded(evidence: Evidence, known: Iterable[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from ibloop.adapters.universe import load_universe
 from ibloop.config import Profile
 from ibloop.core.gates import Gate, Pulse, check_gates, first_failed, silence
 from ibloop.core.invariant import present
+from ibloop.core.lifecycle import RunReason
 from ibloop.core.sessions import run_deadline
 from ibloop.daemons.halting import severest_halt
 from ibloop.daemons.link import GatewayLink
@@ -52,7 +53,7 @@ class ExecutorProcess:
         """Compose the ports; nothing is opened. Raises: ConfigError for a bad universe."""
         config, self.clock = profile.config, SystemClock()
         self._profile = profile
-        self._instruments = load_universe(profile).instruments
+        self._universe = load_universe(profile)
         self.broker = IbBroker(
             config.gateway.host,
             config.gateway.port,
@@ -80,7 +81,8 @@ class ExecutorProcess:
         run = trader.current()
         fields = {"run_id": run.run_id if run else None, "epoch": desk.epoch}
         if desk.trouble is not None:
-            return Report("blocked", f"{desk.trouble[0]}: {desk.trouble[1]}", fields)
+            text = f"{desk.trouble.reason}: {desk.trouble.detail}"
+            return Report("blocked", text, fields)
         if desk.ready():
             return Report("ready", f"{run.run_key} {run.status}" if run else "idle", fields)
         if self.broker.is_connected():
@@ -103,7 +105,7 @@ class ExecutorProcess:
             self._ledger,
             self.broker,
             quotes,
-            self._instruments,
+            self._universe.instruments,
             self.clock,
             lambda db: severest_halt(db, profile.data_dir)[0],
         )
@@ -111,7 +113,7 @@ class ExecutorProcess:
             config,
             self._ledger,
             self._desk,
-            RunPlanner(config, self._ledger.db, quotes, self._instruments),
+            RunPlanner(config, self._ledger.db, quotes, self._universe.instruments),
             self.clock,
             gate=self._gate,
             guard_silence=self._guard_silence,
@@ -122,11 +124,22 @@ class ExecutorProcess:
         """Ask the pre-trade gates again, with our own pulse as it is now."""
         db = present(self._ledger, "ledger").db
         snapshot = snapshots.find(db, present(run.snapshot_id, "snapshot"))
+        if changed := self._changed(run, snapshot):
+            return Gate("config", False, RunReason.CONFIG_CHANGED, changed)
         now = self.clock.now()
         as_of = snapshot.targets_as_of if snapshot else None
         own = Pulse("ready" if present(self._desk, "desk").ready() else "synchronising", now)
         seen = observe(self._profile, db, now, as_of, run.run_id, own_pulse=own)
         return first_failed(check_gates(seen, now, gate_rules(self._profile)))
+
+    def _changed(self, run: Run, snapshot: snapshots.Snapshot | None) -> str | None:
+        """Return what was decided under other limits or another universe than are loaded here."""
+        if run.config_hash != self._profile.config.config_hash:
+            return "the run was queued under another configuration than the executor's"
+        content = snapshots.content_of(snapshot) if snapshot else {}
+        if content.get("universe_hash") != self._universe.content_hash:
+            return "the run was queued for another universe than the executor's"
+        return None
 
     def _guard_silence(self) -> str | None:
         age_s_max = self._profile.config.guard.heartbeat_age_s_max

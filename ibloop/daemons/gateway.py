@@ -1,8 +1,9 @@
 """The gateway daemon: keeps a gateway alive, proves it, and tells everybody where it is.
 
-Two launchers: ``sim`` runs the simulated gateway as a child and restarts it on its own state;
-``external`` starts nothing and only watches. Proof is a round trip on a connection of our own,
-about once a second; everybody else goes where ``_gateway.json`` points.
+Three launchers: ``sim`` runs the simulated gateway as a child and restarts it on its own state;
+``command`` runs any other, such as ``bin/ib-gateway``; ``external`` starts nothing and only
+watches. Proof is a round trip on a connection of our own, about once a second; everybody else goes
+where ``_gateway.json`` points.
 """
 
 import asyncio
@@ -17,8 +18,23 @@ from ibloop.adapters.ib.errors import GatewayAbsentError, GatewaySilentError
 from ibloop.adapters.ports import Clock
 from ibloop.adapters.streamfiles import read_heartbeat
 from ibloop.config import Config
-from ibloop.core.gateway import GatewayEvent, GatewayState, GatewayView, after, restart_delay_s
-from ibloop.daemons.launchers import Address, ExternalLauncher, Launcher, SimLauncher
+from ibloop.core.gateway import (
+    LOGIN_PACE,
+    QUICK_PACE,
+    GatewayEvent,
+    GatewayState,
+    GatewayView,
+    RestartPace,
+    after,
+    restart_delay_s,
+)
+from ibloop.daemons.launchers import (
+    Address,
+    CommandLauncher,
+    ExternalLauncher,
+    Launcher,
+    SimLauncher,
+)
 from ibloop.daemons.loop import Report, run_daemon
 from ibloop.errors import GatewayUnavailableError
 
@@ -62,6 +78,7 @@ class GatewayKeeper:
         account: str,
         clock: Clock,
         session_id: str | None = None,
+        pace: RestartPace = QUICK_PACE,
     ) -> None:
         """Take ``probe_at(host, port)``, and the session to go on with if it may still live."""
         self.wake = asyncio.Event()
@@ -70,6 +87,7 @@ class GatewayKeeper:
         self._account = account
         self._clock = clock
         self._kept_session_id = session_id
+        self._pace = pace
         self._session_id: str | None = None
         self._view = GatewayView()
         self._detail = ""
@@ -110,6 +128,11 @@ class GatewayKeeper:
             fields["control_port"] = address.control_port
         return Report(self._view.state, self._detail, fields)
 
+    def second_factor_asked(self) -> None:
+        """Take note that the login waits for a person."""
+        self._note(GatewayEvent.ASKED_2FA, "the login waits for the second factor: confirm it")
+        self.wake.set()
+
     async def close(self) -> None:
         """End the tasks, the probe and the gateway, if it is ours."""
         tasks = [t for t in (self._launch, self._life, self._proof) if t is not None]
@@ -126,7 +149,7 @@ class GatewayKeeper:
 
     async def _launch_again(self) -> Address:
         if self._view.failures:
-            await asyncio.sleep(restart_delay_s(self._view.failures))
+            await asyncio.sleep(restart_delay_s(self._view.failures, self._pace))
         return await self._launcher.start()
 
     async def _prove(self, address: Address) -> None:
@@ -198,7 +221,8 @@ async def run(config: Config, data_dir: Path) -> None:
     """Run the gateway daemon of one profile until SIGTERM or SIGINT.
 
     Raises: LockHeldError when it is already running; RefusedError when the gateway is logged in to
-    another account; ConfigError when the simulator refuses its arguments.
+    another account; ConfigError when the simulator refuses its arguments, or the configured command
+    cannot be run or says that its configuration is wrong.
     """
     from ibloop.adapters.ib.session import IbSession  # noqa: PLC0415  # why: 0.35 s of imports
 
@@ -208,13 +232,17 @@ async def run(config: Config, data_dir: Path) -> None:
     def probe_at(host: str, port: int) -> Probe:
         return IbSession(host, port, client_id, config.account, clock)
 
+    launcher = _launcher(config, data_dir)
     keeper = GatewayKeeper(
-        _launcher(config, data_dir),
+        launcher,
         probe_at,
         config.account,
         clock,
         _kept_session(config, data_dir),
+        LOGIN_PACE if isinstance(launcher, CommandLauncher) else QUICK_PACE,
     )
+    if isinstance(launcher, CommandLauncher):
+        launcher.on_second_factor = keeper.second_factor_asked
     try:
         await run_daemon(
             "gateway", data_dir, keeper.step, keeper.report, clock=clock, wake=keeper.wake
@@ -227,6 +255,8 @@ def _launcher(config: Config, data_dir: Path) -> Launcher:
     gateway = config.gateway
     if gateway.launcher == "external":
         return ExternalLauncher(gateway.host, gateway.port)
+    if gateway.launcher == "command":
+        return CommandLauncher(gateway.command, gateway.host, gateway.port)
     return SimLauncher(config, data_dir)
 
 

@@ -4,7 +4,7 @@ It needs neither the executor nor its connection. A halt is a row that every sen
 reads; nothing has to be told to anybody.
 """
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from ibloop import log
@@ -37,6 +37,8 @@ ACTOR = "guard"
 EVALUATION_S = 2.0
 PROOF_AGE_S_MAX = 10.0
 """Account values are pushed on change only: they count while the gateway answers."""
+AGAIN_DOUBLINGS_MAX = 6
+"""A global cancel is repeated after 10, 20, 40 s and so on, at last every 640 s."""
 
 _log = log.get(__name__)
 
@@ -60,6 +62,7 @@ class TradeGuard:
         self._due_ns = 0
         self._kill_seen: Moment | None = None
         self._canceled: Moment | None = None
+        self._cancels = 0
         self.verdict: GuardVerdict | None = None
 
     def step(self) -> bool:
@@ -74,20 +77,21 @@ class TradeGuard:
 
     def evaluate(self) -> GuardVerdict:
         """Value the account, write the evaluation, halt if a limit is reached; one transaction."""
-        now = self._clock.now()
-        today = trade_date(now.utc, self._config.session.timezone)
         valuation = self._value()
         with self._ledger.transaction() as tx:
-            last = guard_state.last(tx.db)
+            now = self._clock.now()  # after waiting for the write lock, in which a resume may fall
+            today = trade_date(now.utc, self._config.session.timezone)
+            last, cleared = guard_state.last(tx.db), halts.cleared_count(tx.db)
+            baseline = _baseline(last)
             verdict = evaluate(
                 valuation,
-                _baseline(last),
+                baseline,
                 self._config.guard,
                 today=today,
                 now=now.utc,
-                resumed_at=halts.last_cleared_at(tx.db),
+                resumed_at=_resumed_at(last, baseline, cleared, now.utc),
             )
-            guard_state.record(tx, _row(verdict, today, now.utc), ACTOR)
+            guard_state.record(tx, _row(verdict, last, cleared, today, now.utc), ACTOR)
             if verdict.halt is not None:
                 self._halt(tx, verdict.halt, verdict.reason, now.utc)
         self._announce(verdict)
@@ -132,11 +136,16 @@ class TradeGuard:
         now = self._clock.now()
         level, _ = severest_halt(self._ledger.db, self._profile.data_dir)
         if level is not HaltLevel.KILL:
-            self._kill_seen = None
+            self._kill_seen = self._canceled = None
+            self._cancels = 0
             return
         self._kill_seen = self._kill_seen or now
         working = len(orders.in_states(self._ledger.db, ORDER_AT_BROKER))
         last_s = None if self._canceled is None else now.age_s(self._canceled)
+        if last_s is not None:
+            # Each time twice as long: an order nobody can account for must not cancel what a
+            # person does by hand every ten seconds, for as long as the kill stands.
+            last_s /= 2 ** min(self._cancels - 1, AGAIN_DOUBLINGS_MAX)
         due = kill_must_escalate(now.age_s(self._kill_seen), working, last_s)
         if not due or not self._config.guard.global_cancel:
             return
@@ -146,6 +155,7 @@ class TradeGuard:
             _log.error("guard.cancel_failed", error=str(error))
             return
         self._canceled = now
+        self._cancels += 1
         text = f"global cancel: {working} orders still worked under a kill (manual orders went too)"
         with self._ledger.transaction() as tx:
             alerts.raise_alert(
@@ -166,9 +176,27 @@ def _baseline(row: GuardRow | None) -> Baseline | None:
     )
 
 
-def _row(verdict: GuardVerdict, today: date, now: datetime) -> GuardRow:
+def _resumed_at(
+    last: GuardRow | None, baseline: Baseline | None, cleared: int, now: datetime
+) -> datetime | None:
+    """Return when a person resumed since the last valued evaluation, ``None`` if nobody did.
+
+    Told by the number of halts cleared: by their times a resume in the baseline's own
+    millisecond, or after the clock was set back, would be missed and the halt raised again.
+    """
+    if last is None or baseline is None or last.detail.get("cleared", cleared) == cleared:
+        return None
+    return max(now, baseline.set_at + timedelta(milliseconds=1))
+
+
+def _row(
+    verdict: GuardVerdict, last: GuardRow | None, cleared: int, today: date, now: datetime
+) -> GuardRow:
     base, valuation = verdict.baseline, verdict.valuation
     detail: dict[str, object] = {"reason": verdict.reason, "unpriced": list(valuation.missing)}
+    # An evaluation without a value has not taken note of a resume: the next valued one must.
+    noted = verdict.status != "degraded"
+    detail["cleared"] = cleared if noted or last is None else last.detail.get("cleared", cleared)
     if base is not None:
         detail |= {"day_high_usd": base.day_high_usd, "baseline_date": base.trade_date.isoformat()}
     return GuardRow(

@@ -1,4 +1,4 @@
-"""How a gateway comes to run: as our own simulated child, or by somebody else's doing."""
+"""How a gateway comes to run: as our own child, simulated or real, or by somebody else's doing."""
 
 import asyncio
 import ctypes
@@ -6,18 +6,24 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ibloop.adapters.wholefiles import make_directory
 from ibloop.config import Config
 from ibloop.errors import ConfigError, Exit, GatewayUnavailableError
 
 READY_S_MAX = 30.0  # the simulator reads its samples and its state first
 STOP_S_MAX = 5.0
+COMMAND_STOP_S_MAX = 20.0  # a Java program; below the unit's TimeoutStopSec
+LISTEN_S_MAX = 600.0  # a cold start with a login takes minutes
+LISTEN_POLL_S = 0.5
 PR_SET_PDEATHSIG = 1
+SECOND_FACTOR_MARK = b"Second Factor Authentication initiated"
+"""What IBC prints when the login asks for a second factor; any command may print it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +91,11 @@ class SimLauncher:
         Raises: GatewayUnavailableError when it does not get so far; ConfigError when it says that
         its arguments are wrong or its configured port is taken.
         """
-        self._state.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(self._state.parent)
         self._process = await asyncio.create_subprocess_exec(
             *self._command(),
             stdout=asyncio.subprocess.PIPE,
-            preexec_fn=_die_with_parent(os.getpid()),
+            preexec_fn=_die_with_parent(os.getpid(), signal.SIGKILL),
         )
         stdout = self._process.stdout
         if stdout is None:
@@ -152,12 +158,129 @@ class SimLauncher:
         return GatewayUnavailableError(f"the simulator did not start: {how}")
 
 
-def _die_with_parent(parent: int) -> Callable[[], None]:
-    """Return what a child runs before its program: the kernel kills it when we end."""
+class CommandLauncher:
+    """Any program that runs a gateway in the foreground, with its children as one process group.
+
+    Its standard output goes to ours for errors, which is the journal. It should end on SIGTERM,
+    and exit with 78 when only a person can mend its configuration.
+    """
+
+    def __init__(self, command: Sequence[str], host: str, port: int) -> None:
+        """Take the program with its arguments, and where the gateway will listen."""
+        self.on_second_factor: Callable[[], None] = lambda: None
+        self._command = tuple(command)
+        self._address = Address(host, port)
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._waits_for_person = False
+
+    async def start(self) -> Address:
+        """Start the program and return when its gateway listens, which may take a login.
+
+        Raises: GatewayUnavailableError when it ends before, is still not listening after ten
+        minutes without asking for a second factor, or when somebody else listens there; ConfigError
+        when it cannot be run or exits with 78.
+        """
+        where = f"{self._address.host}:{self._address.port}"
+        if await self._is_listening():
+            raise GatewayUnavailableError(f"another program listens on {where}: end it first")
+        process = await self._spawn()
+        started = asyncio.get_running_loop().time()
+        while not await self._is_listening():
+            if process.returncode is not None:
+                raise GatewayUnavailableError(await self.wait())
+            waited_s = asyncio.get_running_loop().time() - started
+            if waited_s > LISTEN_S_MAX and not self._waits_for_person:
+                await self.stop()
+                raise GatewayUnavailableError(f"nobody listens on {where} after {waited_s:.0f} s")
+            await asyncio.sleep(LISTEN_POLL_S)
+        return self._address
+
+    async def wait(self) -> str:
+        """Return when the program has ended; what it left behind is killed.
+
+        Raises: ConfigError when it exits with 78.
+        """
+        process = self._process
+        if process is None:
+            return "the gateway command was not started"
+        code = await process.wait()
+        await self._clear()
+        if code == Exit.BAD_CONFIG:
+            raise ConfigError(
+                f"{self._command[0]} says that its configuration is wrong (exit code 78): "
+                "mend what its message above names"
+            )
+        return f"{self._command[0]} ended by {_ending(code)}"
+
+    async def stop(self) -> None:
+        """Ask the program to end, insist after 20 s; then kill what it left behind."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), COMMAND_STOP_S_MAX)
+        await self._clear()
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        self._waits_for_person = False
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                # SIGTERM, so that it can end its own children.
+                preexec_fn=_die_with_parent(os.getpid(), signal.SIGTERM),
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"cannot run [gateway] command {self._command[0]!r}: {error.strerror}"
+            ) from None
+        self._process = process
+        if process.stdout is not None:
+            self._reader = asyncio.create_task(self._forward(process.stdout))
+        return process
+
+    async def _is_listening(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(self._address.host, self._address.port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def _forward(self, stdout: asyncio.StreamReader) -> None:
+        """Pass the program's output on to stderr and look for the second factor in it."""
+        seen = b""
+        while chunk := await stdout.read(65_536):
+            seen = seen[-len(SECOND_FACTOR_MARK) :] + chunk
+            if SECOND_FACTOR_MARK in seen:
+                seen = b""
+                self._waits_for_person = True
+                self.on_second_factor()
+            while chunk:
+                chunk = chunk[os.write(2, chunk) :]
+
+    async def _clear(self) -> None:
+        """Kill what is left of the process group: it would keep the port and the login."""
+        process, self._process = self._process, None
+        reader, self._reader = self._reader, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        if reader is not None:
+            await reader
+
+
+def _die_with_parent(parent: int, number: signal.Signals) -> Callable[[], None]:
+    """Return what a child runs before its program: the kernel signals it when we end."""
     libc = ctypes.CDLL(None)
 
     def in_child() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        libc.prctl(PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:
             os._exit(1)
 

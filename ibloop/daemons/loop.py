@@ -1,8 +1,8 @@
 """The shape of every daemon: hold the lock, step, say how it is, wait for a nudge, stop on SIGTERM.
 
 A step does one piece of work and returns whether there is more. Tests call steps; this loop only
-decides when the next one is due. A hung step means a silent heartbeat, which is what the guard and
-systemd's restart rely on, so the heartbeat is written after a completed step and never beside it.
+decides when the next one is due. A hung step means a silent heartbeat and an unfed watchdog, which
+is what the guard and systemd rely on, so both follow a completed step and nothing runs beside it.
 """
 
 import asyncio
@@ -17,11 +17,13 @@ from types import TracebackType
 from ibloop import log
 from ibloop.adapters.host import build_id
 from ibloop.adapters.locks import DaemonLock
+from ibloop.adapters.notify import notify, watchdog_s
 from ibloop.adapters.ports import Clock
 from ibloop.adapters.streamfiles import Waker, heartbeat_document, status_path, write_status
 from ibloop.core.model import Moment
 
 HEARTBEAT_S = 0.8  # readers count on one a second
+PINGS_PER_WATCHDOG = 4  # sd_watchdog_enabled(3) asks for two or more
 
 Step = Callable[[], bool | Awaitable[bool]]
 
@@ -55,7 +57,7 @@ async def run_daemon(
     else after a touch of ``_wake``, after ``wake`` is set (by an adapter), or after ``poll_s``
     seconds, at most 0.8. ``report`` is asked after each step. ``document`` names the heartbeat
     file, ``_NAME.json`` by default; it says ``stopped`` at the end, or ``status_failed`` with the
-    error's first line.
+    error's first line. Under systemd the unit is ready after the first completed step.
     Raises: LockHeldError when another process holds ``locks/NAME.lock``; whatever a step raises.
     """
     stream_dir = data_dir / "ib" / "stream"
@@ -68,11 +70,14 @@ async def run_daemon(
         _Heart(status_path(stream_dir, document or name), clock, status_failed) as heart,
     ):
         _log.info("daemon.started", build=build_id())
+        supervised = _Supervised(clock)
         while not stop.is_set():
             more = step()
             if inspect.isawaitable(more):
                 more = await more
-            heart.beat(report())
+            said = report()
+            heart.beat(said)
+            supervised.completed(said)
             if more:
                 await asyncio.sleep(0)  # let sockets and signals in
             else:
@@ -110,6 +115,7 @@ def _stopped_by_signal(event: asyncio.Event) -> Iterator[asyncio.Event]:
     stop = asyncio.Event()
 
     def asked() -> None:
+        notify("STOPPING=1", "STATUS=stopping")
         stop.set()
         event.set()
 
@@ -157,8 +163,44 @@ class _Heart:
             _log.info("daemon.stopped")
             return
         line = f"{type(error).__name__}: {error}".splitlines()[0]
+        notify(f"STATUS={self._status_failed}: {line}")
         self._write(self._status_failed, self._clock.now(), line)
         _log.error("daemon.failed", error=line)
 
     def _write(self, status: str, now: Moment, detail: str) -> None:
         write_status(self._path, heartbeat_document(status, now, detail, self._last.fields))
+
+
+class _Supervised:
+    """Tells systemd of completed steps: ready at the first one, then status and signs of life."""
+
+    def __init__(self, clock: Clock) -> None:
+        limit_s = watchdog_s()
+        self._clock = clock
+        self._ping_s = float("inf") if limit_s is None else limit_s / PINGS_PER_WATCHDOG
+        self._status: str | None = None
+        self._told: Moment | None = None
+        self._pinged: Moment | None = None
+
+    def completed(self, report: Report) -> None:
+        """Take note of a completed step and send what is due, in one message."""
+        now = self._clock.now()
+        if self._told is None or self._pinged is None:
+            self._told = self._pinged = now
+            self._status = _line(report)
+            notify("READY=1", "WATCHDOG=1", f"STATUS={self._status}")
+            return
+        messages = []
+        # Not with every step: a busy daemon must not flood the service manager.
+        if _line(report) != self._status and now.age_s(self._told) >= HEARTBEAT_S:
+            self._told, self._status = now, _line(report)
+            messages.append(f"STATUS={self._status}")
+        if now.age_s(self._pinged) >= self._ping_s:
+            self._pinged = now
+            messages.append("WATCHDOG=1")
+        if messages:
+            notify(*messages)
+
+
+def _line(report: Report) -> str:
+    return f"{report.status}: {report.detail}" if report.detail else report.status

@@ -19,12 +19,13 @@ from ibloop.adapters.streamfiles import read_heartbeat, wake
 from ibloop.adapters.universe import Universe
 from ibloop.config import Profile
 from ibloop.core.gates import Gate, Observed, Pulse, Rules, check_gates, first_failed
+from ibloop.core.invariant import present
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunState
 from ibloop.core.model import Mode, Moment
 from ibloop.core.sessions import run_deadline
 from ibloop.core.snapshot import DecisionSnapshot, canonical_json
 from ibloop.daemons.halting import severest_halt
-from ibloop.errors import BadInputError
+from ibloop.errors import BadInputError, RefusedError
 from ibloop.signals.targets import TargetsReading, parse_targets
 
 ACCOUNT_AGE_S_MAX = 60.0
@@ -138,8 +139,8 @@ def request_run(
     """
     reading, as_of = read_targets(targets_path, universe)
     snapshot = decide(profile, universe, reading, as_of, targets_path)
-    now = clock.now()
     with ledger.transaction() as tx:
+        now = clock.now()  # after waiting for the write lock: heartbeats are read from here on
         if existing := runs.find_key(tx.db, key):
             return Requested(existing, existed=True, gates=())
         gates = _check(profile, tx.db, now, as_of, own_run=None)
@@ -162,12 +163,16 @@ def retry_run(
     """Ask the gates about a blocked run again and queue its next attempt if they pass.
 
     The next attempt starts from the positions there are by then, so it trades the remainder only.
-    Raises: BadInputError for an unusable targets file; nothing is written then.
+    Raises: BadInputError for an unusable targets file, RefusedError when the run is not blocked
+    (any more); nothing is written then.
     """
     reading, as_of = read_targets(targets_path, universe)
     snapshot = decide(profile, universe, reading, as_of, targets_path)
-    now = clock.now()
     with ledger.transaction() as tx:
+        now = clock.now()
+        current = present(runs.find(tx.db, run.run_id), run.run_id)
+        if current.status is not RunState.BLOCKED:
+            raise RefusedError(f"expected run {run.run_key} to be blocked, was {current.status}")
         gates = _check(profile, tx.db, now, as_of, own_run=run.run_id)
         failed = first_failed(gates)
         if failed is None:
@@ -191,7 +196,7 @@ def retry_run(
                 now=now.utc,
                 actor=requested_by,
             )
-        fresh = runs.find(tx.db, run.run_id) or run
+        fresh = present(runs.find(tx.db, run.run_id), run.run_id)
         _record(tx, fresh, gates, targets_path, now.utc, requested_by)
     wake(profile.stream_dir)
     return Requested(fresh, existed=False, gates=gates)

@@ -42,7 +42,7 @@ class RunPlanner:
             weights,
             positions,
             self._instruments,
-            {symbol: self._price(quotes.get(symbol), now) for symbol in symbols},
+            {symbol: self._price(symbol, quotes.get(symbol), now) for symbol in symbols},
             equity_usd=evidence.account_values.net_liquidation,
             cash_usd=evidence.account_values.total_cash,
             rules=PlanRules(
@@ -53,7 +53,11 @@ class RunPlanner:
             ),
         )
 
-    def _price(self, quote: Quote | None, now: Moment) -> Price:
+    def _price(self, symbol: str, quote: Quote | None, now: Moment) -> Price:
+        instrument = self._instruments.get(symbol)
+        if quote is not None and instrument is not None and quote.con_id != instrument.con_id:
+            found = f"the quote is of contract {quote.con_id}, not {instrument.con_id}"
+            return Price(None, found, quote.source.value)
         return Price(
             mid(quote) if quote else None,
             problem(quote, now, self._config.quotes),

@@ -5,10 +5,10 @@ executor that starts after a crash goes on where the rows say.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ibloop import log
-from ibloop.adapters.ledger import alerts, commands, fills, orders, runs
+from ibloop.adapters.ledger import alerts, arming, commands, fills, orders, runs
 from ibloop.adapters.ledger.connection import Ledger, Tx
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
@@ -19,19 +19,24 @@ from ibloop.core.gates import Gate
 from ibloop.core.invariant import invariant, present
 from ibloop.core.lifecycle import (
     ORDER_AT_BROKER,
+    RUN_ACTIVE,
     RUN_TERMINAL,
     OrderEvent,
     OrderState,
     RunReason,
     RunState,
 )
-from ibloop.core.model import HaltLevel, Side
+from ibloop.core.model import HaltLevel, Mode, Moment, Side
 from ibloop.core.outcome import Outcome, outcome, rejections_in_a_row
-from ibloop.daemons.order_executor import ACTOR, OrderExecutor, Sync
+from ibloop.daemons.order_executor import ACTOR, WORKING, OrderExecutor, Sync
 from ibloop.daemons.run_planner import RunPlanner
 
-SYNC_PATIENCE_S = 60.0
-"""How long a claimed run waits for the broker's truth before it is blocked."""
+SYNC_PATIENCE_S = {RunState.PREPARING: 60.0, RunState.RECONCILING: 300.0}
+"""How long a run waits for the broker's truth before it is blocked, by boot time."""
+BREAK_PATIENCE_S = 10.0
+"""A position may trail its execution at a real gateway: a difference must last this long."""
+AFTER_DEADLINE = timedelta(minutes=5)
+"""Orders expire at the deadline; what has not been seen to end by now needs a person (L1)."""
 
 CANCEL_RUN = "run.cancel"
 """Kind of the command by which a person ends a run under way; its argument is ``run_id``."""
@@ -68,6 +73,11 @@ class TradeExecutor:
         self._gate = gate
         self._guard_silence = guard_silence
         self._deadline = deadline
+        # Which evidence a run waits for. What this process collects began after anything that an
+        # earlier one did, so nothing has to be remembered over a restart.
+        self._ticket = 0
+        self._waiting: tuple[str, RunState, Moment] | None = None
+        self._differs_since: Moment | None = None
 
     def step(self) -> bool:
         """Do one piece of work; return whether there may be more."""
@@ -82,15 +92,22 @@ class TradeExecutor:
         return next(iter(runs.active(self._ledger.db)), None)
 
     def _cancel_what_must_die(self) -> bool:
-        """Cancel everything under a kill, and whatever has outlived its deadline."""
-        working = orders.in_states(self._ledger.db, {OrderState.NEW, OrderState.PARTIALLY_FILLED})
+        """Cancel everything under a kill, what has outlived its deadline or its run."""
+        db, now = self._ledger.db, self._clock.now().utc
+        working = [row.order for row in orders.in_states(db, WORKING)]
         if not working:
             return False
-        now = self._clock.now().utc
-        kill = self._desk.halt(self._ledger.db) is HaltLevel.KILL
-        doomed = [row.order for row in working if kill or now >= row.order.good_till]
-        asked = [self._desk.cancel(order, "kill" if kill else "deadline") for order in doomed]
-        return any(asked)
+        kill = self._desk.halt(db) is HaltLevel.KILL
+        doomed = [
+            (order, "kill" if kill else "deadline" if now >= order.good_till else "run canceled")
+            for order in working
+            if kill or now >= order.good_till or self._run_is_canceled(order.run_id)
+        ]
+        return sum(self._desk.cancel(order, because) for order, because in doomed) > 0
+
+    def _run_is_canceled(self, run_id: str) -> bool:
+        run = runs.find(self._ledger.db, run_id)
+        return run is not None and run.status is RunState.CANCELED
 
     def _answer_commands(self) -> bool:
         """Close the commands whose run has ended; open ones act through :meth:`_is_canceled`."""
@@ -98,10 +115,13 @@ class TradeExecutor:
         return sum(self._answer_cancel(command) for command in asked) > 0
 
     def _answer_cancel(self, command: commands.Command) -> bool:
-        now = self._clock.now().utc
-        run = runs.find(self._ledger.db, str(command.args["run_id"]))
+        now, name = self._clock.now().utc, str(command.args.get("run_id"))
+        run = runs.find(self._ledger.db, name)
+        if run is not None and run.status in RUN_ACTIVE:
+            return False
         with self._ledger.transaction() as tx:
-            if run is not None and run.status is RunState.BLOCKED:
+            run = runs.find(tx.db, name)
+            if run is not None and run.status not in RUN_ACTIVE | RUN_TERMINAL:
                 reason = RunReason.CANCELED_BY_OPERATOR
                 self._move(tx, run, RunState.CANCELED, reason, run.detail, now)
                 run = runs.find(tx.db, run.run_id)
@@ -115,7 +135,7 @@ class TradeExecutor:
 
     def _is_canceled(self, run: Run) -> bool:
         return any(
-            c.kind == CANCEL_RUN and c.args["run_id"] == run.run_id
+            c.kind == CANCEL_RUN and c.args.get("run_id") in {run.run_id, run.run_key}
             for c in commands.queued(self._ledger.db)
         )
 
@@ -126,23 +146,29 @@ class TradeExecutor:
             run = runs.claim_next(tx, self._clock.now().utc, ACTOR)
         if run is None:
             return False
-        self._desk.want_evidence()
+        self._ticket = self._desk.want_evidence()
         _log.info("run.claimed", run_id=run.run_id, run_key=run.run_key)
         return True
 
     def _advance(self, run: Run) -> bool:
         if run.status is RunState.EXECUTING:
             return self._execute(run)
-        sync = self._desk.synced_since(run.updated_at)
+        sync = self._desk.synced_since(self._ticket)
         if sync is None:
-            waited_s = (self._clock.now().utc - run.updated_at).total_seconds()
-            if run.status is RunState.PREPARING and waited_s > SYNC_PATIENCE_S:
-                why = "the broker's state could not be read"
-                return self._block(run, RunReason.GATEWAY_UNAVAILABLE, why)
-            return False
+            if self._waited_s(run) <= SYNC_PATIENCE_S.get(run.status, float("inf")):
+                return False
+            why = f"the broker's state could not be read while {run.status}"
+            return self._block(run, RunReason.GATEWAY_UNAVAILABLE, why)
         if run.status is RunState.PREPARING:
             return self._prepare(run, sync)
         return run.status is RunState.RECONCILING and self._reconcile(run, sync)
+
+    def _waited_s(self, run: Run) -> float:
+        """Return for how long this process has seen the run in its present state."""
+        now, last = self._clock.now(), self._waiting
+        if last is None or last[:2] != (run.run_id, run.status):
+            last = self._waiting = (run.run_id, run.status, now)
+        return now.age_s(last[2])
 
     # --- preparing ----------------------------------------------------------------------------
 
@@ -150,10 +176,13 @@ class TradeExecutor:
         """Ask the gates again, build the plan, check it, write every order down."""
         if failed := self._gate(run):
             return self._block(run, failed.reason, failed.detail)
-        if self._desk.trouble is not None:
-            return self._block(run, *self._desk.trouble)
+        if trouble := self._desk.trouble:
+            return self._block(run, trouble.reason, trouble.detail)
         if self._is_canceled(run):
             return self._block(run, RunReason.CANCELED_BY_OPERATOR, "canceled while preparing")
+        equity_usd = sync.evidence.account_values.net_liquidation
+        if equity_usd <= 0:
+            return self._block(run, RunReason.ACCOUNT_STALE, f"net liquidation is {equity_usd}")
         now = self._clock.now()
         deadline = self._deadline(now.utc)
         if deadline is None:
@@ -181,13 +210,15 @@ class TradeExecutor:
     def _execute(self, run: Run) -> bool:
         """Stop for what must stop a run, else send the next order, else go on to reconcile."""
         rows = orders.of_run(self._ledger.db, run.run_id, run.attempt)
-        if stop := self._stop(rows):
-            return self._block(run, *stop)
+        now, deadline = self._clock.now(), present(run.deadline_at, "deadline")
         planned = [row for row in rows if row.order.status == OrderState.PLANNED]
         at_broker = [row for row in rows if row.order.status in ORDER_AT_BROKER]
-        ending = self._is_canceled(run) or self._clock.now().utc >= present(
-            run.deadline_at, "deadline"
-        )
+        if stop := self._stop(rows, now):
+            return self._block(run, *stop)
+        if at_broker and now.utc >= deadline + AFTER_DEADLINE:
+            names = ", ".join(row.order.client_order_id for row in at_broker[:3])
+            return self._block(run, RunReason.DEADLINE_REACHED, f"not seen to end: {names}")
+        ending = now.utc >= deadline or self._is_canceled(run)
         if ending and (planned or self._cancel_working(at_broker)):
             self._abandon(run, planned)
             return True
@@ -196,26 +227,30 @@ class TradeExecutor:
         if at_broker:
             return False
         with self._ledger.transaction() as tx:
-            self._move(tx, run, RunState.RECONCILING, None, "", self._clock.now().utc)
-        self._desk.want_evidence()
+            self._move(tx, run, RunState.RECONCILING, None, "", now.utc)
+        self._ticket = self._desk.want_evidence()
         return True
 
-    def _stop(self, rows: Sequence[OrderRow]) -> tuple[RunReason, str] | None:
-        """Return why a run under way must not send anything more."""
-        unknown = [r.order.client_order_id for r in rows if r.order.status == OrderState.UNKNOWN]
+    def _stop(self, rows: Sequence[OrderRow], now: Moment) -> tuple[RunReason, str] | None:
+        """Return why a run under way must not go on: nothing more of it is sent then."""
+        unknown = orders.in_states(self._ledger.db, {OrderState.UNKNOWN})
         if unknown:
-            return RunReason.UNKNOWN_ORDER, f"fate unproven: {', '.join(unknown)}"
-        if self._desk.trouble is not None:
-            return self._desk.trouble
+            names = ", ".join(row.order.client_order_id for row in unknown)
+            return RunReason.UNKNOWN_ORDER, f"fate unproven: {names}"
+        if trouble := self._desk.trouble:
+            return trouble.reason, trouble.detail
+        if not any(row.order.status == OrderState.PLANNED for row in rows):
+            return None
+        config = self._config
         halt = self._desk.halt(self._ledger.db)
         if halt in {HaltLevel.PAUSE, HaltLevel.KILL}:
             return RunReason.GUARD_HALTED, f"halted at level {halt}"
-        row_limit = self._config.limits.rejections_in_a_row_max
+        if config.mode is Mode.LIVE and not arming.is_armed(self._ledger.db, config.account, now):
+            return RunReason.UNARMED, "not armed any more"
         rejected = rejections_in_a_row([row.order for row in rows])
-        planned = any(row.order.status == OrderState.PLANNED for row in rows)
-        if planned and rejected >= row_limit:
+        if rejected >= config.limits.rejections_in_a_row_max:
             return RunReason.REJECTIONS_IN_A_ROW, f"the broker rejected {rejected} in a row"
-        if planned and (silence := self._guard_silence()):
+        if silence := self._guard_silence():
             return RunReason.GUARD_SILENT, f"guard: {silence}"
         return None
 
@@ -229,7 +264,7 @@ class TradeExecutor:
         """Send one order if the window, the canary and the sells before it allow."""
         following = planned[0]
         unacknowledged = sum(1 for row in at_broker if row.order.status == OrderState.SENDING)
-        proven = any(row.order.perm_id for row in rows)
+        proven = any(row.order.perm_id or row.order.filled_quantity for row in rows)
         if unacknowledged >= (self._config.order_window if proven else 1):
             return False
         sells_work = any(row.order.side is Side.SELL for row in at_broker)
@@ -239,10 +274,8 @@ class TradeExecutor:
         return waiting is None
 
     def _cancel_working(self, at_broker: Sequence[OrderRow]) -> bool:
-        states = {OrderState.NEW, OrderState.PARTIALLY_FILLED}
-        working = [row.order for row in at_broker if row.order.status in states]
-        asked = [self._desk.cancel(order, "the run ends") for order in working]
-        return any(asked)
+        working = [row.order for row in at_broker if row.order.status in WORKING]
+        return sum(self._desk.cancel(order, "the run ends") for order in working) > 0
 
     def _abandon(self, run: Run, planned: Sequence[OrderRow]) -> None:
         now = self._clock.now().utc
@@ -256,10 +289,16 @@ class TradeExecutor:
         """Compare ledger and broker; end the run, or block it where they differ."""
         rows = [row.order for row in orders.of_run(self._ledger.db, run.run_id, run.attempt)]
         if broken := self._broken(run, sync):
+            self._differs_since = self._differs_since or sync.begun
+            if sync.begun.age_s(self._differs_since) < BREAK_PATIENCE_S:
+                self._ticket = self._desk.want_evidence()
+                return False
             position = broken[0].promise == "P4"
             reason = RunReason.POSITION_BREAK if position else RunReason.PROMISE_BROKEN
             detail = "; ".join(f"{b.promise}: {b.detail}" for b in broken)
+            self._differs_since = None
             return self._block(run, reason, detail)
+        self._differs_since = None
         end = outcome(rows, canceled=self._is_canceled(run))
         now = self._clock.now().utc
         with self._ledger.transaction() as tx:

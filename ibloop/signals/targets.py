@@ -6,7 +6,7 @@ line numbers; a file with one problem gives no targets at all.
 
 import csv
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -38,13 +38,12 @@ def parse_targets(content: bytes, known_symbols: Collection[str]) -> TargetsRead
     problem = _not_text(content)
     if problem:
         return TargetsReading((), None, (problem,))
-    rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig")), skipinitialspace=True)
-    missing = {"symbol", "weight"} - set(rows.fieldnames or ())
-    if missing:
-        expected = "expected a header line with the columns symbol,weight"
-        return TargetsReading((), None, (f"{expected}; missing: {', '.join(sorted(missing))}",))
+    lines = io.StringIO(content.decode("utf-8-sig"), newline=None)  # any of the three line ends
+    rows = csv.DictReader(lines, skipinitialspace=True)
     reading = _Reading(known_symbols)
     try:
+        if problem := _bad_header(rows.fieldnames or ()):
+            return TargetsReading((), None, (problem,))
         for row in rows:
             reading.add(rows.line_num, row)
     except csv.Error as error:
@@ -63,6 +62,15 @@ def _not_text(content: bytes) -> str | None:
         content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return "the file is not UTF-8 text; expected CSV text"
+    return None
+
+
+def _bad_header(columns: Sequence[str]) -> str | None:
+    expected = "expected a header line with the columns symbol,weight"
+    if missing := {"symbol", "weight"} - set(columns):
+        return f"{expected}; missing: {', '.join(sorted(missing))}"
+    if twice := {name for name in ("symbol", "weight", "as_of") if columns.count(name) > 1}:
+        return f"{expected}; named twice: {', '.join(sorted(twice))}"
     return None
 
 

@@ -161,6 +161,26 @@ def test_details_tell_what_was_found() -> None:
     assert busy[-1].detail == "2026W46 is under way"
 
 
+@pytest.mark.parametrize(
+    ("changes", "gate", "detail"),
+    [
+        ({}, "account", "broker values 5 s old"),
+        ({"account_as_of": None}, "account", "never synchronised"),
+        ({"account_as_of": None, "equity_positive": False}, "account", "never synchronised"),
+        ({}, "targets", "1.0 h old, allowed 24 h"),
+        ({}, "window", "30 min"),
+        ({}, "armed", "paper"),
+        ({"armed": True}, "armed", "paper"),
+        ({"mode": Mode.LIVE, "armed": True}, "armed", "armed"),
+        ({"mode": Mode.LIVE}, "armed", "not armed"),
+    ],
+)
+def test_details_carry_their_numbers(changes: dict[str, Any], gate: str, detail: str) -> None:
+    """A person reads how old, how long and in which mode, also where all is well."""
+    told = {g.name: g.detail for g in check_gates(replace(GOOD, **changes), NOW, RULES)}
+    assert told[gate] == detail
+
+
 def test_a_heartbeat_of_another_boot_is_judged_by_wall_time() -> None:
     """After a reboot the boot clocks cannot be compared; an old wall time is silence."""
     fresh = Pulse("ready", Moment(ago(3), 10**15, "b" * 32))

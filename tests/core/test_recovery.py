@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,11 +21,15 @@ from ibloop.core.model import (
     Tif,
 )
 from ibloop.core.recovery import (
+    ABSENCE_AFTER_GOOD_TILL,
+    ABSENCE_SPACING_S,
     REQUEST_FAILED_CODES,
     Refusal,
     hint,
+    is_absent,
     judge,
     needs_evidence,
+    proves_not_sent,
     unrecorded,
 )
 
@@ -296,6 +301,44 @@ def test_what_a_callback_proves_by_itself(
     """A status acknowledges at most; every hint at an end asks for evidence."""
     assert hint(status, why_held) == event
     assert needs_evidence(status, why_held) is asks
+
+
+LOST = replace(ORDER, status=OrderState.UNKNOWN)
+DEAD = evidence(at=GOOD_TILL + ABSENCE_AFTER_GOOD_TILL)
+PROVEN: dict[str, Any] = {"absent_s": ABSENCE_SPACING_S, "same_day": True, "explained": True}
+
+
+def test_all_of_the_absence_test_proves_that_an_order_was_never_sent() -> None:
+    """Never seen, spaced evidence, same day, position explained, and past its own expiry."""
+    assert proves_not_sent(LOST, DEAD, **PROVEN)
+
+
+@pytest.mark.parametrize(
+    ("order", "found", "changes"),
+    [
+        (LOST, DEAD, {"absent_s": ABSENCE_SPACING_S - 0.1}),
+        (LOST, DEAD, {"same_day": False}),
+        (LOST, DEAD, {"explained": False}),
+        (LOST, replace(DEAD, collected_at=DEAD.collected_at - timedelta(seconds=1)), {}),
+        (replace(LOST, tif=Tif.DAY), DEAD, {}),
+        (replace(LOST, perm_id=501), DEAD, {}),
+        (replace(LOST, filled_quantity=D(1)), DEAD, {}),
+        (LOST, replace(DEAD, open_orders=(seen("PendingSubmit", perm_id=0),)), {}),
+        (LOST, replace(DEAD, completed_orders=(seen("Cancelled"),)), {}),
+        (LOST, replace(DEAD, executions=(EXECUTION,)), {}),
+    ],
+)
+def test_each_condition_of_the_absence_test_is_needed(
+    order: Order, found: Evidence, changes: dict[str, Any]
+) -> None:
+    """With one condition missing the order stays unknown: it might still come alive."""
+    assert not proves_not_sent(order, found, **(PROVEN | changes))
+
+
+def test_the_orders_of_others_do_not_make_ours_present() -> None:
+    """Absence is about this order alone."""
+    other = replace(DEAD, open_orders=(seen("Submitted", ref="manual", perm_id=9),))
+    assert is_absent(LOST, other)
 
 
 def test_references_of_ours_that_the_ledger_lacks_are_found() -> None:

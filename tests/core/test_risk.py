@@ -134,6 +134,7 @@ KNOWN = {
     "AAA": AAA,
     "BBB": replace(AAA, symbol="BBB"),
     "CCC": replace(AAA, symbol="CCC", sector="Health"),
+    "DDD": replace(AAA, symbol="DDD", sector="Health"),
 }
 
 
@@ -284,8 +285,16 @@ def test_holdings_without_a_price_still_count() -> None:
         "sector_weight_max (Energy)"
     ]
     assert plan_breaches(plan_of(bought, strange, unvalued=40_001), sector) == []
-    unheld = plan_of(bought, line("CCC", 0, 0, None), strange, unvalued=90_000)
+    unheld = plan_of(line("DDD", 1, 100), line("CCC", 0, 0, None), strange, unvalued=90_000)
     assert plan_breaches(unheld, sector) == []
+
+
+def test_breaches_of_a_plan_tell_weights_and_counts() -> None:
+    """Weights have four places, counts none."""
+    tight = replace(WIDE, orders_per_run_max=0, gross_weight_max=D("0.1"))
+    plan = plan_of(line("AAA", 0, 125))
+    found = check_plan(plan, KNOWN, tight, traded_today_usd=D(0), orders_today=0)
+    assert [(b.found, b.allowed) for b in found] == [("1", "0"), ("0.1250", "0.1")]
 
 
 def test_an_empty_plan_breaches_nothing() -> None:

@@ -101,8 +101,7 @@ def record_all(
     """Store executions, then bring their orders up to date; return what each one was.
 
     Orders are refreshed after the last execution, so that an original and its correction may
-    come in any order within one batch. Raises: InvariantError when an order has more fills than
-    shares after that (promise P5); IntegrityError for another account's execution.
+    come in any order within one batch. Raises: IntegrityError for another account's execution.
     """
     outcomes: list[FillOutcome] = []
     touched: set[str] = set()
@@ -164,6 +163,16 @@ def everything(db: Connection) -> tuple[Fill, ...]:
 def recorded_after(db: Connection, moment: datetime) -> tuple[Fill, ...]:
     """Return the fills that came into the ledger after ``moment``, ours and foreign."""
     return _select(db, "WHERE recorded_at > ? ORDER BY recorded_at, exec_base", time_text(moment))
+
+
+def unsent_refs(db: Connection) -> tuple[str, ...]:
+    """Return the references of executions whose order this ledger does not know as sent."""
+    found = db.execute(
+        "SELECT DISTINCT f.order_ref FROM trade_fills f"
+        " LEFT JOIN trade_orders o ON o.client_order_id = f.order_ref"
+        " WHERE o.sent_at IS NULL ORDER BY f.order_ref"
+    )
+    return tuple(str(row[0]) for row in found)
 
 
 def signed_by_symbol(db: Connection, since: datetime) -> dict[str, Decimal]:

@@ -109,6 +109,12 @@ def last_cleared_at(db: Connection) -> datetime | None:
     return optional(parse_time, db.execute("SELECT max(cleared_at) FROM halts").fetchone()[0])
 
 
+def cleared_count(db: Connection) -> int:
+    """Return how many halts were ever cleared: it grows with each resume, whatever the clock."""
+    found = db.execute("SELECT count(*) FROM halts WHERE cleared_at IS NOT NULL")
+    return int(found.fetchone()[0])
+
+
 def _halt(row: Row) -> Halt:
     return Halt(
         halt_id=row["halt_id"],

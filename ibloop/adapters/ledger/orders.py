@@ -195,14 +195,15 @@ def apply(
 def refresh_fills(tx: Tx, client_order_id: str, now: datetime, actor: str) -> OrderState:
     """Take filled quantity and average price from ``trade_fills``; return the order's state.
 
-    Raises: InvariantError when more was filled than ordered (promise P5).
+    More filled than ordered is kept as it is: the shares are there, a correction may follow, and
+    whoever looks for broken promises finds it (P5). An exception would lose the fill.
     """
     order = _known(tx.db, client_order_id)
     before = OrderState(order.status)
     filled, average = _fill_totals(tx.db, client_order_id)
     if (filled, average) == (order.filled_quantity, order.avg_fill_price):
         return before
-    after = after_fill(before, order.quantity, filled)
+    after = after_fill(before, order.quantity, min(filled, order.quantity))
     tx.execute(
         "UPDATE trade_orders SET status = :status, filled_quantity = :filled,"
         " avg_fill_price = :average, updated_at = :now WHERE client_order_id = :client_order_id",
@@ -229,7 +230,7 @@ def _state_after(order: Order, event: OrderEvent) -> OrderState:
     # filled before does not prove that the rest still works.
     if state is OrderState.UNKNOWN:
         return state
-    return after_fill(state, order.quantity, order.filled_quantity)
+    return after_fill(state, order.quantity, min(order.filled_quantity, order.quantity))
 
 
 def _adopted_perm_id(order: Order, perm_id: int | None) -> int | None:

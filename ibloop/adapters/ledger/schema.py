@@ -209,6 +209,7 @@ _ORDERS = (
   {_time("sent_at", "")},
   {_time("updated_at")},
   UNIQUE (run_id, attempt, sequence),
+  CHECK (quantity <> '0' OR status = 'rejected'),
   CHECK (status <> 'sending' OR (ib_order_id IS NOT NULL AND sent_at IS NOT NULL)),
   CHECK ((ib_order_id IS NULL) = (sent_at IS NULL)),
   CHECK (order_type = 'LMT' OR limit_price IS NULL)

@@ -141,6 +141,15 @@ def test_a_rejection_says_by_whom_and_why(ledger: Ledger, make: Any) -> None:
     assert {name: getattr(order, name) for name in reason} == reason
 
 
+def test_an_order_that_could_not_be_sized_stays_rejected(ledger: Ledger, make: Any) -> None:
+    """Nothing filled of nothing is not filled: without a price there is no quantity, no order."""
+    make.planned(ledger, "ibl:R1:BBB:B:0")
+    unsized = replace(make.order().order, quantity=Decimal(0), status=OrderState.REJECTED)
+    with ledger.transaction() as tx:
+        orders.insert(tx, [replace(make.order(), order=unsized)], "test")
+    assert apply(ledger, make, OrderEvent.ABANDON) is OrderState.REJECTED
+
+
 def test_an_impossible_event_is_an_error(ledger: Ledger, make: Any) -> None:
     """A state is never guessed into being, nor an order into existence."""
     make.planned(ledger)

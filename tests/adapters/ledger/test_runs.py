@@ -10,6 +10,7 @@ from ibloop.adapters.ledger import audit, runs, snapshots
 from ibloop.adapters.ledger.connection import IntegrityError, Ledger
 from ibloop.core.invariant import InvariantError
 from ibloop.core.lifecycle import RUN_TRANSITIONS, RunReason, RunState
+from ibloop.core.orders import PlanLine
 
 HASH = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"  # of {}
 
@@ -41,6 +42,7 @@ def test_a_run_reads_back_as_written(ledger: Ledger, make: Any) -> None:
         snapshot_id="s1",
         snapshot_hash=HASH,
         deadline_at=make.at(60),
+        baseline_at=make.at(5),
         equity_usd=Decimal("1000.5"),
         cash_usd=Decimal(-3),
     )
@@ -103,7 +105,10 @@ def test_a_blocked_run_is_queued_again_as_the_next_attempt(ledger: Ledger, make:
     with ledger.transaction() as tx:
         snapshots.freeze(tx, "s1", HASH, make.t0, "targets.csv", "{}", make.t0)
     blocked = replace(make.run(), status=RunState.BLOCKED, reason=RunReason.STREAM_STALE)
-    insert(ledger, replace(blocked, deadline_at=make.at(1), equity_usd=Decimal(5)))
+    insert(
+        ledger,
+        replace(blocked, deadline_at=make.at(1), baseline_at=make.at(1), equity_usd=Decimal(5)),
+    )
     fresh = {"snapshot_id": "s1", "snapshot_hash": HASH, "config_hash": "beef", "build": "0.2.0"}
     with ledger.transaction() as tx:
         assert runs.requeue(tx, "r1", **fresh, now=make.at(2), actor="ann")
@@ -138,27 +143,45 @@ def test_listing_shows_the_newest_first(ledger: Ledger, make: Any) -> None:
 
 def test_deadline_and_basis_are_kept(ledger: Ledger, make: Any) -> None:
     """What a plan was made of, and until when it may run, is in the run's row."""
+    basis: dict[str, Any] = {
+        "baseline_at": make.at(0.5),
+        "deadline_at": make.at(60),
+        "equity_usd": Decimal("100000.10"),
+        "cash_usd": Decimal(500),
+    }
     insert(ledger, make.run())
     with ledger.transaction() as tx:
-        runs.set_deadline(tx, "r1", make.at(60), make.at(1), "executor")
-        runs.set_basis(tx, "r1", Decimal("100000.10"), Decimal(500), make.at(1), "executor")
+        runs.set_basis(tx, "r1", **basis, now=make.at(1), actor="executor")
     found = runs.find(ledger.db, "r1")
-    assert found is not None
-    assert (found.deadline_at, found.equity_usd) == (make.at(60), Decimal("100000.1"))
-    for setter in (
-        lambda tx: runs.set_deadline(tx, "r9", make.t0, make.t0, "executor"),
-        lambda tx: runs.set_basis(tx, "r9", Decimal(1), Decimal(1), make.t0, "executor"),
-    ):
-        with pytest.raises(InvariantError), ledger.transaction() as tx:
-            setter(tx)
+    assert found == replace(make.run(), updated_at=make.at(1), **basis)
+    with pytest.raises(InvariantError), ledger.transaction() as tx:
+        runs.set_basis(tx, "r9", **basis, now=make.at(1), actor="executor")
 
 
 def test_a_plan_says_why_every_share(ledger: Ledger, make: Any) -> None:
     """A plan replaces the earlier one of its attempt and leaves other attempts alone."""
     insert(ledger, make.run())
-    sell = runs.PlanLine("BBB", 2, None, Decimal(30), Decimal(0), None, None, "not in the targets")
-    buy = runs.PlanLine(
-        "AAA", 1, Decimal("0.25"), Decimal(-1), Decimal(12), Decimal("9.5"), "ib_stream"
+    sell = PlanLine(
+        symbol="BBB",
+        con_id=2,
+        weight=None,
+        baseline_quantity=Decimal(30),
+        target_quantity=None,
+        planned_quantity=Decimal(30),
+        price=None,
+        quote_source=None,
+        note="not in the targets, and no price",
+    )
+    buy = PlanLine(
+        symbol="AAA",
+        con_id=1,
+        weight=Decimal("0.25"),
+        baseline_quantity=Decimal(-1),
+        target_quantity=Decimal(12),
+        planned_quantity=Decimal(10),
+        price=Decimal("9.5"),
+        quote_source="ib_stream",
+        note="",
     )
     with ledger.transaction() as tx:
         runs.set_plan_lines(tx, "r1", 0, [buy], make.t0, "executor")

@@ -80,6 +80,7 @@ def test_history_cannot_be_rewritten(full: Ledger, sql: str) -> None:
         "UPDATE trade_orders SET sent_at = NULL",
         "UPDATE trade_orders SET quantity = '-1'",
         "UPDATE trade_orders SET quantity = '0'",
+        "UPDATE trade_orders SET quantity = '0', status = 'planned'",
         "UPDATE trade_orders SET quantity = '1.0'",
         "UPDATE trade_orders SET limit_price = '0'",
         "UPDATE trade_orders SET order_type = 'MKT'",

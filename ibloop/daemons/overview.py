@@ -1,0 +1,285 @@
+"""The whole loop at one moment: daemons, market, quotes, halts, ledger, and what to do now.
+
+What ``ibloop status`` says on one screen, LiveTrade on its page and the JSON API to programs, read
+once. Nothing here writes, and nothing that is missing is an error: it is told in words.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+from ibloop.adapters.halt_file import read_halt_file
+from ibloop.adapters.streamfiles import QuoteReader, read_heartbeat, read_status, status_path
+from ibloop.config import SYSTEM_CONFIG_DIR, Config, Profile
+from ibloop.core.gates import Pulse, silence
+from ibloop.core.lifecycle import REASON_ADVICE, RunReason, RunState
+from ibloop.core.model import HALT_ORDER, HaltLevel, Moment, Position, Quote
+from ibloop.core.quotes import problem as quote_problem
+from ibloop.core.quotes import valuation_price
+from ibloop.daemons.overview_ledger import LedgerView
+
+DAEMONS = (
+    ("gateway", "gateway", "connected"),
+    ("stream", "status", "connected"),
+    ("executor", "executor", "ready"),
+    ("guard", "guard", "watching"),
+)
+"""Daemon, its heartbeat file, the word by which it says that all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonLine:
+    """One daemon as its heartbeat shows it; ``problem`` is ``None`` when it is well."""
+
+    name: str
+    status: str
+    age_s: float | None
+    pid: int | None
+    detail: str
+    problem: str | None
+
+    @property
+    def word(self) -> str:
+        """Return its own word; ``silent`` when that is good, but too old to be believed."""
+        well = {name: word for name, _, word in DAEMONS}
+        return "silent" if self.problem and self.status == well[self.name] else self.status
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What the stream says beside its status; see ``docs/reference/files.md``."""
+
+    subscribed: frozenset[str]
+    market_data_type: str | None
+    ib_error_count: int
+    last_error: str | None
+    degraded_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteLine:
+    """A quote with its age in seconds; ``problem`` is why it must not price an order."""
+
+    quote: Quote
+    age_s: float
+    problem: str | None
+    subscribed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HaltLine:
+    """A halt that stands; ``created_at`` is ``None`` for the HALT file."""
+
+    level: HaltLevel
+    reason: str
+    source: str
+    requested_by: str
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Whether orders can be filled now; ``closes`` is ``None`` while it is closed, or never."""
+
+    is_open: bool
+    closes: datetime | None
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class PositionLine:
+    """A position at its present price, USD; ``None`` where there is no usable one.
+
+    ``weight`` is a fraction of the equity.
+    """
+
+    position: Position
+    price: Decimal | None
+    value_usd: Decimal | None
+    weight: Decimal | None
+    unrealized_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything; ``ledger`` is ``None`` when it cannot be read, which ``note`` explains.
+
+    ``halts`` stand now, the severest first; ``next`` are the things a person should do.
+    """
+
+    at: Moment
+    profile: str
+    mode: str
+    account: str
+    data_dir: str
+    healthy: bool
+    daemons: tuple[DaemonLine, ...]
+    stream: StreamFacts
+    market: Market
+    quotes: tuple[QuoteLine, ...]
+    damaged_quotes: dict[str, str]
+    halts: tuple[HaltLine, ...]
+    positions: tuple[PositionLine, ...]
+    ledger: LedgerView | None
+    note: str | None
+    next: tuple[str, ...]
+
+
+def read_overview(
+    profile: Profile, now: Moment, ledger: LedgerView | None, note: str | None
+) -> Overview:
+    """Return the overview: what the files say now, with the ledger's view of the same moment."""
+    config = profile.config
+    daemons = daemon_lines(profile.stream_dir, now, config.guard.heartbeat_age_s_max)
+    stream = _stream_facts(profile.stream_dir)
+    reader = QuoteReader(profile.stream_dir)
+    quotes = reader.read(reader.symbols())
+    halts = standing_halts(profile.data_dir, ledger)
+    unknown = len(ledger.unknown) if ledger else 0
+    return Overview(
+        at=now,
+        profile=profile.name,
+        mode=config.mode,
+        account=config.account,
+        data_dir=str(profile.data_dir),
+        healthy=not (halts or unknown or any(line.problem for line in daemons)),
+        daemons=daemons,
+        stream=stream,
+        market=_market(config, now.utc),
+        quotes=tuple(_quote_line(quote, now, config, stream) for quote in quotes.values()),
+        damaged_quotes=reader.problems,
+        halts=halts,
+        positions=tuple(_position_lines(ledger, quotes, now, config)),
+        ledger=ledger,
+        note=note,
+        next=tuple(advice(profile, daemons, halts, ledger)),
+    )
+
+
+def daemon_lines(stream_dir: Path, now: Moment, age_s_max: float) -> tuple[DaemonLine, ...]:
+    """Return each daemon as its heartbeat shows it at ``now``."""
+    lines = []
+    for name, file, healthy in DAEMONS:
+        beat = read_heartbeat(stream_dir, file)
+        if beat is None:
+            lines.append(DaemonLine(name, "not running", None, None, "", "no heartbeat"))
+            continue
+        trouble = silence(Pulse(beat.status, beat.stamp), now, age_s_max, healthy)
+        age_s = round(now.age_s(beat.stamp), 1)
+        lines.append(DaemonLine(name, beat.status, age_s, beat.pid, beat.detail, trouble))
+    return tuple(lines)
+
+
+def standing_halts(data_dir: Path, ledger: LedgerView | None) -> tuple[HaltLine, ...]:
+    """Return the halts of ledger and HALT file, the severest first, then the oldest."""
+    lines = [
+        HaltLine(halt.level, halt.reason, halt.source, halt.requested_by, halt.created_at)
+        for halt in (ledger.halts if ledger else ())
+    ]
+    in_file = read_halt_file(data_dir)
+    if in_file is not None:
+        lines.append(HaltLine(in_file, "the HALT file exists", "file", "", None))
+    return tuple(sorted(lines, key=lambda line: -HALT_ORDER.index(line.level)))
+
+
+def resume_command(profile: Profile, halt: HaltLine) -> str:
+    """Return the command that ends this halt, complete, for a shell anywhere on this host."""
+    if halt.source == "file" and halt.created_at is None:
+        return f"rm {profile.data_dir / 'HALT'}"
+    return f'ibloop resume "why it is safe again" {command_options(profile)}'
+
+
+def command_options(profile: Profile) -> str:
+    """Return the options that name this profile in a command."""
+    source = profile.source
+    if source is not None and source.parent == SYSTEM_CONFIG_DIR:
+        return f"--profile {source.stem}"
+    return (
+        f"--config {source} --data {profile.data_dir}" if source else f"--data {profile.data_dir}"
+    )
+
+
+def advice(
+    profile: Profile,
+    daemons: tuple[DaemonLine, ...],
+    halts: tuple[HaltLine, ...],
+    ledger: LedgerView | None,
+) -> Iterator[str]:
+    """Yield what to do now, the most urgent first; nothing when all is well."""
+    if any(halt.source == "file" for halt in halts):
+        yield f"remove {profile.data_dir / 'HALT'} once trading may go on"
+    elif halts:
+        yield "find out why trading is halted, then `ibloop resume REASON`"
+    ill = [line for line in daemons if line.problem is not None]
+    if len(ill) == len(daemons):
+        yield "start the daemons: `ibloop gateway run`, then stream, executor and guard"
+    else:
+        for line in ill:
+            told = line.problem if line.word == "silent" else line.detail
+            yield f"look after the {line.name}: {told or line.word}"
+    if ledger is None:
+        return
+    if ledger.unknown:
+        yield "look for the unknown orders at the broker: `ibloop orders list`"
+    run = ledger.runs[0].run if ledger.runs else None
+    if run and run.status is RunState.BLOCKED and run.reason:
+        # With a halt standing its advice is above already.
+        if run.reason in REASON_ADVICE and not (halts and run.reason is RunReason.GUARD_HALTED):
+            yield f"{run.run_key} is blocked: {REASON_ADVICE[run.reason]}"
+        yield f"ask for {run.run_key} again: `ibloop run retry {run.run_key}`"
+
+
+def _stream_facts(stream_dir: Path) -> StreamFacts:
+    document = read_status(status_path(stream_dir, "status")) or {}
+    symbols = document.get("subscribed_symbols")
+    count = document.get("ib_error_count")
+
+    def text(name: str) -> str | None:
+        value = document.get(name)
+        return value if isinstance(value, str) else None
+
+    return StreamFacts(
+        subscribed=frozenset(map(str, symbols if isinstance(symbols, list) else ())),
+        market_data_type=text("market_data_type"),
+        ib_error_count=count if isinstance(count, int) else 0,
+        last_error=text("last_error"),
+        degraded_reason=text("degraded_reason"),
+    )
+
+
+def _market(config: Config, now: datetime) -> Market:
+    if config.session.calendar == "always":
+        return Market(True, None, config.session.timezone)
+    # Here, not above: the holidays cost 10 MiB, which a simulation does without.
+    from ibloop.adapters.calendar import session_at  # noqa: PLC0415
+
+    session = session_at(config.session.calendar, now)
+    return Market(session is not None, session.closes if session else None, config.session.timezone)
+
+
+def _quote_line(quote: Quote, now: Moment, config: Config, stream: StreamFacts) -> QuoteLine:
+    return QuoteLine(
+        quote=quote,
+        age_s=round(now.age_s(quote.received), 1),
+        problem=quote_problem(quote, now, config.quotes),
+        subscribed=quote.symbol in stream.subscribed,
+    )
+
+
+def _position_lines(
+    ledger: LedgerView | None, quotes: dict[str, Quote], now: Moment, config: Config
+) -> Iterator[PositionLine]:
+    if ledger is None:
+        return
+    equity = ledger.equity.equity if ledger.equity else None
+    for held in ledger.positions:
+        price = valuation_price(quotes.get(held.symbol), now, config.quotes)
+        if price is None:
+            yield PositionLine(held, None, None, None, None)
+            continue
+        value = held.quantity * price
+        weight = value / equity if equity else None
+        gain = (price - held.avg_cost) * held.quantity
+        yield PositionLine(held, price, value, weight, gain)

@@ -1,0 +1,1 @@
+"""Hand-written stand-ins for the ports, for tests of the daemons."""
