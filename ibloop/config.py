@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from ibloop.core.delivery import Telegram
 from ibloop.core.guard import GuardLimits
 from ibloop.core.model import Mode, OrderType, Tif
 from ibloop.core.quotes import QuoteLimits
@@ -129,6 +130,7 @@ class Config:
     targets: Targets = field(default_factory=Targets)
     universe: Universe = field(default_factory=Universe)
     execution: Execution = field(default_factory=Execution)
+    telegram: Telegram = field(default_factory=Telegram)
     web: Web = field(default_factory=Web)
     data_dir: str | None = None
 

@@ -1,9 +1,13 @@
-"""``ibloop db``: migrate, check and describe the ledger."""
+"""``ibloop db``: migrate, back up, check and describe the ledger."""
 
 from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
+from ibloop.adapters.ledger.backup import backup as back_up
+from ibloop.adapters.ledger.backup import prune
 from ibloop.adapters.ledger.check import check as check_ledger
 from ibloop.adapters.ledger.connection import migrate as migrate_ledger
 from ibloop.adapters.ledger.connection import schema_sql
@@ -14,7 +18,7 @@ from ibloop.errors import Exit
 
 @click.group()
 def db() -> None:
-    """Migrate, check and describe the ledger."""
+    """Migrate, back up, check and describe the ledger."""
 
 
 @db.command()
@@ -33,6 +37,40 @@ def migrate(context: Context) -> None:
         context.profile.ledger_path, mode=context.config.mode, account=context.config.account
     )
     click.echo(f"applied: {', '.join(applied)}" if applied else "up to date, nothing to apply")
+
+
+@db.command()
+@click.option(
+    "--to",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of the backups; by default backups in the data directory.",
+)
+@click.option(
+    "--keep",
+    default=30,
+    show_default=True,
+    type=click.IntRange(1, 100_000),
+    help="How many backups to keep there; older ones are deleted.",
+)
+@pass_context
+def backup(context: Context, directory: Path | None, keep: int) -> None:
+    """Copy the ledger, check the copy, and print its path; the daemons may run.
+
+    Exits 1, and leaves no file, when the copy is not a sound ledger.
+
+    \b
+    Example:
+      ibloop db backup --to /var/backups/ibloop --keep 90
+    """
+    into = context.data_dir / "backups" if directory is None else directory.absolute()
+    now, config = datetime.now(UTC), context.config
+    made = back_up(
+        context.profile.ledger_path, into, mode=config.mode, account=config.account, now=now
+    )
+    click.echo(str(made))
+    for path in prune(into, made, keep, now):
+        click.echo(f"deleted {path.name}, {keep} newer ones are kept", err=True)
 
 
 @db.command()

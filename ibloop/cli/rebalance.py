@@ -39,6 +39,7 @@ class RunKey(click.ParamType[str]):
     "--key", type=RunKey(), help="Key of an extra run [default: the week, such as 2026W47]."
 )
 @click.option("--mode", type=click.Choice(["paper", "live"]), help="Must agree with the profile.")
+@click.option("--if-due", is_flag=True, help="Do it only when the schedule says so (for timers).")
 @click.option("--dry-run", is_flag=True, help="Show what would be ordered; write nothing.")
 @click.option("--wait", is_flag=True, help="Wait for the run's end: 0 done, 1 not, 77 blocked.")
 @json_option
@@ -48,6 +49,7 @@ def rebalance(
     file: Path | None,
     key: str | None,
     mode: str | None,
+    if_due: bool,
     dry_run: bool,
     wait: bool,
     as_json: bool,
@@ -77,6 +79,13 @@ def rebalance(
         from ibloop.cli.preview import show_preview
 
         show_preview(context, universe, clock, path, as_json)
+        return
+    if if_due:
+        from ibloop.cli.due import rebalance_if_due
+
+        if key:
+            raise click.UsageError("--if-due makes the period's own run; it takes no --key")
+        rebalance_if_due(context, universe, clock, path, wait=wait, as_json=as_json)
         return
     run_key = key or period_key(clock.now().utc, config.session.timezone)
     from ibloop.daemons.pretrade import read_targets

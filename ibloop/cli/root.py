@@ -25,14 +25,17 @@ COMMANDS: dict[str, str] = {
     "halt": "ibloop.cli.halt:halt",
     "resume": "ibloop.cli.halt:resume",
     "targets": "ibloop.cli.targets:targets",
+    "calendar": "ibloop.cli.calendar:calendar",
     "gateway": "ibloop.cli.gateway:gateway",
     "stream": "ibloop.cli.stream:stream",
     "executor": "ibloop.cli.executor:executor",
     "guard": "ibloop.cli.guard:guard",
+    "alerts": "ibloop.cli.alerts:alerts",
     "web": "ibloop.cli.web:web",
     "sim": "ibloop.cli.sim:sim",
     "db": "ibloop.cli.db:db",
     "config": "ibloop.cli.config:config",
+    "systemd": "ibloop.cli.systemd:systemd",
 }
 """Where each command lives, in the order of the help page."""
 
@@ -75,14 +78,17 @@ SUMMARIES: dict[str, str] = {
     "halt": "Stop sending orders, now.",
     "resume": "Clear all halts.",
     "targets": "Check a targets file.",
+    "calendar": "Show sessions and when the rebalance is due.",
     "gateway": "Run the gateway keeper.",
     "stream": "Run the price stream.",
     "executor": "Run the executor.",
     "guard": "Run the guard.",
+    "alerts": "List, raise, test and deliver alerts.",
     "web": "Run the page that shows the loop.",
     "sim": "Run a simulated IB Gateway.",
-    "db": "Migrate, check and describe the ledger.",
+    "db": "Migrate, back up, check and describe the ledger.",
     "config": "Show and check the configuration.",
+    "systemd": "Install, check and compare the systemd units.",
 }
 """One line a command; a test holds it equal to the command's own help."""
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from ibloop.core.alerting import redact
+
 BACKOFF_S_MIN, BACKOFF_S_MAX = 1.0, 300.0
 INTERVAL_S = 1.0
 """Bot API FAQ: "avoid sending more than one message per second" in a particular chat."""
@@ -45,7 +47,8 @@ class Telegram:
         address = urlsplit(self.api_base)
         if address.scheme not in {"http", "https"} or not address.hostname:
             raise ValueError("api_base must be an address like https://api.telegram.org")
-        if address.username or address.query or address.fragment or "bot" in address.path:
+        has_secret = bool(address.username) or redact(self.api_base) != self.api_base
+        if has_secret or address.query or address.fragment:
             raise ValueError("api_base must be the address alone: the token has its own file")
         if address.scheme == "http" and address.hostname not in LOOPBACK:
             raise ValueError("api_base must begin with https:// outside this machine")

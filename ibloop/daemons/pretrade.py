@@ -144,8 +144,8 @@ def request_run(
         if existing := runs.find_key(tx.db, key):
             return Requested(existing, existed=True, gates=())
         gates = _check(profile, tx.db, now, as_of, own_run=None)
-        run = _new_run(tx, profile, snapshot, gates, key, now.utc, requested_by)
-        _record(tx, run, gates, targets_path, now.utc, requested_by)
+        run = new_run(tx, profile, snapshot, gates, key, now.utc, requested_by)
+        record(tx, run, gates, targets_path, now.utc, requested_by)
     wake(profile.stream_dir)
     return Requested(run, existed=False, gates=gates)
 
@@ -197,7 +197,7 @@ def retry_run(
                 actor=requested_by,
             )
         fresh = present(runs.find(tx.db, run.run_id), run.run_id)
-        _record(tx, fresh, gates, targets_path, now.utc, requested_by)
+        record(tx, fresh, gates, targets_path, now.utc, requested_by)
     wake(profile.stream_dir)
     return Requested(fresh, existed=False, gates=gates)
 
@@ -242,17 +242,21 @@ def _freeze(tx: Tx, snapshot: DecisionSnapshot, now: datetime, actor: str) -> sn
     )
 
 
-def _new_run(
+def new_run(
     tx: Tx,
     profile: Profile,
-    snapshot: DecisionSnapshot,
+    snapshot: DecisionSnapshot | None,
     gates: tuple[Gate, ...],
     key: str,
     now: datetime,
     actor: str,
 ) -> Run:
+    """Write a new run down: queued with its frozen decision, or blocked by the gate that failed.
+
+    ``snapshot`` may be missing only when a gate failed.
+    """
     failed = first_failed(gates)
-    frozen = _freeze(tx, snapshot, now, actor) if failed is None else None
+    frozen = _freeze(tx, present(snapshot, "decision"), now, actor) if failed is None else None
     run = Run(
         run_id=f"run-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
         run_key=key,
@@ -273,9 +277,10 @@ def _new_run(
     return run
 
 
-def _record(
+def record(
     tx: Tx, run: Run, gates: tuple[Gate, ...], targets_path: Path, now: datetime, actor: str
 ) -> None:
+    """Write down what the gates said, and tell of a failure once for each reason."""
     failed = first_failed(gates)
     snapshots.record_pretrade(
         tx,
@@ -296,4 +301,5 @@ def _record(
     )
     if failed is not None:
         text = f"run {run.run_key} blocked: {failed.reason}: {failed.detail}"
-        alerts.raise_alert(tx, "warning", "run.blocked", run.run_id, text, None, now)
+        key = f"blocked:{run.run_id}:{failed.reason}"
+        alerts.raise_alert(tx, "warning", "run.blocked", run.run_id, text, key, now)

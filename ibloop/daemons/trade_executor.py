@@ -26,7 +26,7 @@ from ibloop.core.lifecycle import (
     RunReason,
     RunState,
 )
-from ibloop.core.model import HaltLevel, Mode, Moment, Side
+from ibloop.core.model import HaltLevel, Mode, Moment, Order, Side
 from ibloop.core.outcome import Outcome, outcome, rejections_in_a_row
 from ibloop.daemons.order_executor import ACTOR, WORKING, OrderExecutor, Sync
 from ibloop.daemons.run_planner import RunPlanner
@@ -76,7 +76,7 @@ class TradeExecutor:
         # Which evidence a run waits for. What this process collects began after anything that an
         # earlier one did, so nothing has to be remembered over a restart.
         self._ticket = 0
-        self._waiting: tuple[str, RunState, Moment] | None = None
+        self._waiting: tuple[str, int, RunState, Moment] | None = None
         self._differs_since: Moment | None = None
 
     def step(self) -> bool:
@@ -99,15 +99,17 @@ class TradeExecutor:
             return False
         kill = self._desk.halt(db) is HaltLevel.KILL
         doomed = [
-            (order, "kill" if kill else "deadline" if now >= order.good_till else "run canceled")
-            for order in working
-            if kill or now >= order.good_till or self._run_is_canceled(order.run_id)
+            (order, why) for order in working if (why := "kill" if kill else self._end(order, now))
         ]
-        return sum(self._desk.cancel(order, because) for order, because in doomed) > 0
+        return sum(self._desk.cancel(order, why) for order, why in doomed) > 0
 
-    def _run_is_canceled(self, run_id: str) -> bool:
-        run = runs.find(self._ledger.db, run_id)
-        return run is not None and run.status is RunState.CANCELED
+    def _end(self, order: Order, now: datetime) -> str | None:
+        """Return why an order must not work any longer, told by clock and run."""
+        # Evidence first: an order that was away at its deadline has expired by itself.
+        if now >= order.good_till and self._desk.ready():
+            return "deadline"
+        run = runs.find(self._ledger.db, order.run_id)
+        return "run canceled" if run and run.status is RunState.CANCELED else None
 
     def _answer_commands(self) -> bool:
         """Close the commands whose run has ended; open ones act through :meth:`_is_canceled`."""
@@ -166,9 +168,9 @@ class TradeExecutor:
     def _waited_s(self, run: Run) -> float:
         """Return for how long this process has seen the run in its present state."""
         now, last = self._clock.now(), self._waiting
-        if last is None or last[:2] != (run.run_id, run.status):
-            last = self._waiting = (run.run_id, run.status, now)
-        return now.age_s(last[2])
+        if last is None or last[:3] != (run.run_id, run.attempt, run.status):
+            last = self._waiting = (run.run_id, run.attempt, run.status, now)
+        return now.age_s(last[3])
 
     # --- preparing ----------------------------------------------------------------------------
 
@@ -218,14 +220,14 @@ class TradeExecutor:
         if at_broker and now.utc >= deadline + AFTER_DEADLINE:
             names = ", ".join(row.order.client_order_id for row in at_broker[:3])
             return self._block(run, RunReason.DEADLINE_REACHED, f"not seen to end: {names}")
-        ending = now.utc >= deadline or self._is_canceled(run)
-        if ending and (planned or self._cancel_working(at_broker)):
+        canceled = self._is_canceled(run)
+        if planned and (canceled or now.utc >= deadline):
             self._abandon(run, planned)
             return True
-        if planned and not ending:
+        if planned:
             return self._send_next(run, planned, at_broker, rows)
         if at_broker:
-            return False
+            return canceled and self._cancel_working(at_broker)
         with self._ledger.transaction() as tx:
             self._move(tx, run, RunState.RECONCILING, None, "", now.utc)
         self._ticket = self._desk.want_evidence()

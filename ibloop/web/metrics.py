@@ -3,7 +3,7 @@
 What is not known has no sample: an alert on absence is honest, a zero is not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -34,15 +34,17 @@ class _Samples(Collector):
     def collect(self) -> Iterator[Metric]:
         found = self._found
         build = {(__version__, build_id()): 1}
-        yield _labelled("ibloop_build_info", "The code that answers.", build, ("version", "build"))
+        yield _labelled(
+            "ibloop_build_info", "The code that answers.", build.items(), ("version", "build")
+        )
         profile = {(found.profile, found.mode, found.account): 1}
         labels = ("profile", "mode", "account")
-        yield _labelled("ibloop_profile_info", "Whose loop this is.", profile, labels)
+        yield _labelled("ibloop_profile_info", "Whose loop this is.", profile.items(), labels)
         yield from _daemons(found)
         yield _gauge("ibloop_healthy", "1 when nothing needs a person.", found.healthy)
         standing = {halt.level for halt in found.halts}
         levels = {(level.value,): level in standing for level in HaltLevel}
-        yield _labelled("ibloop_halt", "1 for each level that stands.", levels, ("level",))
+        yield _labelled("ibloop_halt", "1 for each level that stands.", levels.items(), ("level",))
         yield _gauge("ibloop_market_open", "1 while orders can be filled.", found.market.is_open)
         yield from _quotes(found)
         yield _gauge("ibloop_ledger_readable", "1 when the ledger can be read.", bool(found.ledger))
@@ -53,8 +55,10 @@ class _Samples(Collector):
 def _daemons(found: Overview) -> Iterator[Metric]:
     up = {(line.name,): line.problem is None for line in found.daemons}
     ages = {(line.name,): line.age_s for line in found.daemons if line.age_s is not None}
-    yield _labelled("ibloop_up", "1 when a daemon is well.", up, ("daemon",))
-    yield _labelled("ibloop_heartbeat_age_seconds", "Age of the heartbeat.", ages, ("daemon",))
+    yield _labelled("ibloop_up", "1 when a daemon is well.", up.items(), ("daemon",))
+    yield _labelled(
+        "ibloop_heartbeat_age_seconds", "Age of the heartbeat.", ages.items(), ("daemon",)
+    )
 
 
 def _quotes(found: Overview) -> Iterator[Metric]:
@@ -82,9 +86,9 @@ def _ledger(ledger: LedgerView) -> Iterator[Metric]:
         yield _gauge("ibloop_drawdown_ratio", text, guard.drawdown)
     tally = ledger.tally
     runs = {(state.value,): tally.runs.get(state, 0) for state in RunState}
-    yield _labelled("ibloop_runs", "Runs by their present status.", runs, ("status",))
+    yield _labelled("ibloop_runs", "Runs by their present status.", runs.items(), ("status",))
     orders = {(state.value,): tally.orders.get(state, 0) for state in OrderState}
-    yield _labelled("ibloop_orders", "Orders by their present status.", orders, ("status",))
+    yield _labelled("ibloop_orders", "Orders by their present status.", orders.items(), ("status",))
     yield CounterMetricFamily("ibloop_fills", "Executions in the ledger.", value=tally.fills)
     held = sum(1 for position in ledger.positions if position.quantity)
     yield _gauge("ibloop_positions", "Symbols held, by the broker.", held)
@@ -95,9 +99,9 @@ def _gauge(name: str, text: str, value: float | Decimal) -> Metric:
 
 
 def _labelled(
-    name: str, text: str, values: Mapping[tuple[str, ...], float], labels: tuple[str, ...]
+    name: str, text: str, values: Iterable[tuple[tuple[str, ...], float]], labels: tuple[str, ...]
 ) -> Metric:
     family = GaugeMetricFamily(name, text, labels=labels)
-    for key, value in values.items():
+    for key, value in values:
         family.add_metric(key, float(value))
     return family

@@ -87,6 +87,8 @@ class Pages:
             path=path,
             title=f"{state(found)} · {name} · ibloop {found.mode} {found.account}",
             summary=sentence,
+            # The first advice on a halt is what the banner says in full.
+            todo=found.next[1:] if found.halts else found.next,
             options=command_options(profile),
             resume=lambda halt: resume_command(profile, halt),
             drawing=self._source.trail.drawing(),

@@ -28,7 +28,15 @@ GRACE_S = 1
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, leaving signals to ``run_daemon``."""
+    """uvicorn, leaving signals to ``run_daemon`` and telling when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -47,13 +55,13 @@ class WebDaemon:
         self._serving: asyncio.Task[None] | None = None
         self._address: tuple[str, int] | None = None
 
-    async def step(self) -> bool:
+    def step(self) -> bool:
         """Begin to serve at the first call; raise what ended the server at a later one.
 
         Raises: ConfigError when the address cannot be had.
         """
         if self._serving is None:
-            await self._begin()
+            self._begin()
         elif self._serving.done():
             self._serving.result()
             raise RuntimeError("the server has ended by itself")
@@ -63,7 +71,8 @@ class WebDaemon:
         """Say where the page is."""
         host, port = present(self._address, "address")
         fields = {"url": self._url(), "host": host, "port": port}
-        return Report("serving", self._url(), fields)
+        started = self._server is not None and self._server.started
+        return Report("serving" if started else "starting", self._url(), fields)
 
     async def close(self) -> None:
         """Stop accepting, let answers under way end, close everything."""
@@ -72,7 +81,7 @@ class WebDaemon:
             await asyncio.wait((self._serving,), timeout=GRACE_S + 0.5)
         self._source.close()
 
-    async def _begin(self) -> None:
+    def _begin(self) -> None:
         listening = listen(self._web)
         self._address = listening.getsockname()[:2]
         self._server = _Server(
@@ -88,13 +97,10 @@ class WebDaemon:
                 limit_concurrency=CONNECTIONS_MAX,
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=GRACE_S,
-            )
+            ),
+            on_started=lambda: self._announce(self._url()),
         )
         self._serving = asyncio.create_task(self._server.serve([listening]))
-        while not (self._server.started or self._serving.done()):
-            await asyncio.sleep(0.01)
-        if self._server.started:
-            self._announce(self._url())
 
     def _url(self) -> str:
         host, port = present(self._address, "address")

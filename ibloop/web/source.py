@@ -6,7 +6,6 @@ demo) and dropped at every database error, so nothing here has to be restarted.
 """
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ class Source:
     def _connection(self) -> Connection:
         path = self.profile.ledger_path
         try:
-            status = os.stat(path)
+            status = path.stat()
         except OSError:
             self._drop()
             return open_readonly(path)  # says in words what is wrong

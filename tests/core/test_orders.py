@@ -321,12 +321,12 @@ def test_less_than_a_lot_above_the_target_is_left_alone(held: int, planned: int)
 
 def test_money_for_buys_counts_sells_reserve_and_commissions() -> None:
     """Without cash, buys get what the sells bring at their worst, less reserve and fees."""
-    plan = plan_of(weights(BBB="1"), shares(AAA=1000), priced(AAA="100", BBB="100"), cash=0)
+    plan = plan_of(weights(BBB="1"), shares(AAA=1000), priced(AAA="100", BBB="1"), cash=0)
     sell, buy = plan.intents
     assert (sell.side, sell.quantity) == (Side.SELL, D(1000))
-    # 1000 * 99 - 5 of commission - 2000 of reserve - 5 for the buy, at 101 a share
-    assert buy.quantity == D(96_990) // 101
-    assert line_of(plan, "BBB").note == "buy, cut from 1000 by the cash budget"
+    # 1000 * 99 less 5 of commission, 2000 of reserve and 500 for the buy, at 1.01 a share
+    assert buy.quantity == D(96_495) // D("1.01")
+    assert line_of(plan, "BBB").note == "buy, cut from 100000 by the cash budget"
 
 
 def test_minimum_commissions_do_not_shrink_with_the_orders() -> None:
@@ -355,14 +355,14 @@ def test_what_the_budget_makes_too_small_is_not_bought() -> None:
 
 @pytest.mark.parametrize(
     ("held", "wanted", "ordered"),
-    [(0, "0.00099", 0), (0, "0.001", 100), (100, "0", 100), (200, "0.00101", 0)],
+    [(0, "0.00099", 0), (0, "0.001", 50), (50, "0", 50), (100, "0.00101", 0)],
 )
 def test_small_changes_are_left_undone_unless_they_close(
     held: int, wanted: str, ordered: int
 ) -> None:
     """Below the smallest value nothing is ordered, except what ends a position."""
     rules = replace(RULES, order_value_usd_min=D(100))
-    plan = plan_of(weights(AAA=wanted), shares(AAA=held), priced(AAA="1"), rules=rules)
+    plan = plan_of(weights(AAA=wanted), shares(AAA=held), priced(AAA="2"), rules=rules)
     assert sum(i.quantity for i in plan.intents) == ordered
     if not ordered:
         assert line_of(plan, "AAA").note.startswith("too small: ")
@@ -373,6 +373,13 @@ def test_a_tiny_position_is_closed() -> None:
     rules = replace(RULES, order_value_usd_min=D(100))
     (intent,) = plan_of({}, shares(AAA=3), priced(AAA="1"), rules=rules).intents
     assert (intent.side, intent.quantity) == (Side.SELL, D(3))
+
+
+def test_a_part_of_a_tiny_position_is_not_sold() -> None:
+    """What cannot be closed in whole lots is no reason for a small order."""
+    rules, lots = replace(RULES, order_value_usd_min=D(100)), {"AAA": share("AAA", lot="100")}
+    plan = plan_of({}, shares(AAA=150), priced(AAA="0.5"), rules=rules, instruments=lots)
+    assert plan.intents == ()
 
 
 def test_omitted_holdings_are_sold_or_kept_as_told() -> None:
@@ -402,12 +409,14 @@ def test_a_name_outside_the_universe_is_left_alone() -> None:
 def test_an_unusable_price_makes_a_wish_not_a_guess() -> None:
     """Leaving needs no price to be sized; building has no size, even where a stale mid exists."""
     stale = {"AAA": Price(D(10), "the quote is stale"), "CCC": Price(None, "there is no quote")}
-    plan = plan_of(weights(AAA="0.5", CCC="0"), shares(CCC=5, DDD=-6), stale)
+    wanted = weights(AAA="0.5", CCC="0", EEE="0.1")
+    plan = plan_of(wanted, shares(CCC=5, DDD=-6, EEE=8), stale)
     assert plan.intents == ()
     assert [(u.symbol, u.side, u.quantity) for u in plan.unpriced] == [
         ("AAA", Side.BUY, D(0)),
         ("CCC", Side.SELL, D(5)),
         ("DDD", Side.BUY, D(6)),
+        ("EEE", Side.BUY, D(0)),
     ]
     assert plan.unpriced[0].reason == "no usable price: the quote is stale"
     assert line_of(plan, "AAA").target_quantity is None
@@ -426,6 +435,7 @@ def test_holdings_without_a_price_are_worth_what_the_others_do_not_explain() -> 
     plan = plan_of({}, held, priced(AAA="10"), equity=100, cash=20)
     assert plan.unvalued_usd == 30
     assert plan_of({}, shares(AAA=5), priced(AAA="10"), equity=100, cash=0).unvalued_usd == 0
+    assert plan_of({}, shares(BBB=-5), {}, equity=100, cash=140).unvalued_usd == 40
 
 
 @pytest.mark.parametrize("equity", [0, -1])

@@ -226,6 +226,18 @@ def test_a_position_that_fills_do_not_explain_breaks_p4(
     assert position_breaks(baseline, FILLS[:2], positions) == (Broken("P4", detail),)
 
 
+def test_breaks_are_told_in_the_order_of_symbols() -> None:
+    """The same state is always told in the same words."""
+    symbols = ["EEE", "AAA", "DDD", "BBB", "CCC"]
+    found = position_breaks(dict.fromkeys(symbols, D(1)), [], [])
+    assert [b.detail[:3] for b in found] == sorted(symbols)
+    refs = [f"ibl:K:{symbol}:B:0" for symbol in symbols]
+    strays = check([], [], [shown(ref, 9, "DU2") for ref in refs], [], "DU1")
+    assert [b.promise for b in strays] == ["P2"] * 5 + ["P9"] * 5
+    assert list(strays[:5]) == sorted(strays[:5], key=lambda b: b.detail)
+    assert list(strays[5:]) == sorted(strays[5:], key=lambda b: b.detail)
+
+
 @pytest.mark.parametrize(
     ("exec_id", "base"),
     [("0000e0d5.64c1.01.01", "0000e0d5.64c1.01"), ("e1.02", "e1"), ("plain", "plain"), ("", "")],

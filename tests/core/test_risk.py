@@ -188,6 +188,13 @@ def test_short_positions_are_neither_opened_nor_enlarged(
     assert order_breaches(sell(quantity), allowed, held=held) == []
 
 
+def test_a_short_has_a_weight_too() -> None:
+    """Where shorts are allowed they meet the same cap as longs."""
+    limits = replace(WIDE, short_allowed=True, position_weight_max=D("0.25"))
+    assert order_breaches(sell(250), limits) == []
+    assert order_breaches(sell(251), limits) == ["position_weight_max"]
+
+
 @pytest.mark.parametrize(("held", "intent"), [(900, sell(900)), (-900, buy(900)), (900, sell(1))])
 def test_reducing_orders_pass_the_caps_on_exposure(held: int, intent: Intent) -> None:
     """Neither position weight nor volume nor an unknown volume holds back a way out."""
@@ -374,7 +381,9 @@ def test_cash_is_needed_for_buys_but_not_for_covering() -> None:
     short = replace(CONTEXT, cash_usd=D(0), held=D(-10))
     assert send_breaches(buy(10), short) == []
     assert send_breaches(buy(11), short) == ["cash_weight_min"]
-    assert send_breaches(buy(1), replace(CONTEXT, cash_usd=D(0))) == ["cash_weight_min"]
+    (breach,) = check_send(buy(1), AAA, D(100), replace(CONTEXT, cash_usd=D(-9)), WIDE)
+    told = ("cash_weight_min", "101.00 USD needed", "0.00 USD")
+    assert (breach.check, breach.found, breach.allowed) == told
 
 
 def test_all_breaches_of_a_send_are_collected() -> None:

@@ -166,7 +166,10 @@ def test_a_key_with_other_characters_is_hashed(key: str) -> None:
 
 
 def test_no_reference_is_longer_than_the_broker_keeps() -> None:
-    """A symbol that leaves no room for the run is a bug, not a shortened identity."""
+    """Exactly 40 characters are used; no room for the run is a bug, not a shortened identity."""
+    assert client_order_id("k" * 28, "AAA", Side.BUY, 0) == f"ibl:{'k' * 28}:AAA:B:0"
+    assert client_order_id("k" * 29, "AAA", Side.BUY, 0).startswith("ibl:~")
+    assert len(client_order_id("k" * 29, "A" * 20, Side.BUY, 0)) == REF_LENGTH_MAX
     with pytest.raises(InvariantError, match="no room"):
         client_order_id("2026W47", "A" * 25, Side.BUY, 0)
 

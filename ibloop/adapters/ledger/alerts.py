@@ -1,12 +1,32 @@
-"""The outbox of alerts, written in the same transaction as what they tell of."""
+"""The outbox of alerts, written in the same transaction as what they tell of.
 
+Whoever knows of something raises the alert; one process delivers what waits, oldest first, and
+notes what came of it. Deliveries and deaths are told in the audit log, mere attempts are not.
+"""
+
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from ibloop.adapters.ledger import audit
 from ibloop.adapters.ledger.connection import Connection, Row, Tx
 from ibloop.adapters.ledger.values import insert_sql, optional, parse_time, select_sql, time_text
+from ibloop.core.alerting import Alert, Severity, redact
+
+__all__ = [
+    "Alert",
+    "Backlog",
+    "Severity",
+    "backlog",
+    "last_delivered_at",
+    "last_event",
+    "listing",
+    "mark_dead",
+    "mark_delivered",
+    "mark_failed",
+    "raise_alert",
+    "waiting",
+]
 
 _COLUMNS = (
     "created_at",
@@ -18,35 +38,21 @@ _COLUMNS = (
     "attempts",
     "next_try_at",
     "delivered_at",
+    "dead_at",
     "last_error",
 )
 _INSERT = insert_sql("alerts", _COLUMNS) + " ON CONFLICT (dedup_key) DO NOTHING"
 _SELECT = select_sql("alerts", ("alert_id", *_COLUMNS))
-
-
-class Severity(StrEnum):
-    """How much an alert matters; ``critical`` means that a person must act."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
+_WAITING = "delivered_at IS NULL AND dead_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
-    """A row of the outbox; ``delivered_at`` is ``None`` while it waits."""
+class Backlog:
+    """How far delivery is behind: how many alerts wait and since when; who died last, if any."""
 
-    alert_id: int
-    created_at: datetime
-    severity: Severity
-    event: str
-    subject: str
-    text: str
-    dedup_key: str | None
-    attempts: int
-    next_try_at: datetime | None
-    delivered_at: datetime | None
-    last_error: str | None
+    undelivered: int
+    oldest_at: datetime | None
+    last_dead: Alert | None
 
 
 def raise_alert(
@@ -61,8 +67,10 @@ def raise_alert(
 ) -> int | None:
     """Put an alert of a :class:`Severity` into the outbox and return its id.
 
-    ``None`` when one with the same ``dedup_key`` was raised before: nothing is stored then.
+    ``None`` when one with the same ``dedup_key`` was raised before: nothing is stored then. What
+    looks like a bot token in ``text`` (somebody's error with an address in it) is not stored.
     """
+    text = redact(text)
     cursor = tx.execute(
         _INSERT,
         {
@@ -75,6 +83,7 @@ def raise_alert(
             "attempts": 0,
             "next_try_at": time_text(now),
             "delivered_at": None,
+            "dead_at": None,
             "last_error": None,
         },
     )
@@ -85,10 +94,95 @@ def raise_alert(
     return cursor.lastrowid
 
 
-def listing(db: Connection, limit: int) -> tuple[Alert, ...]:
-    """Return the newest ``limit`` alerts, newest first."""
-    found = db.execute(f"{_SELECT} ORDER BY alert_id DESC LIMIT ?", (limit,))
+def listing(db: Connection, limit: int, *, undelivered: bool = False) -> tuple[Alert, ...]:
+    """Return the newest ``limit`` alerts, newest first; or of those that wait or are dead."""
+    where = "WHERE delivered_at IS NULL" if undelivered else ""
+    found = db.execute(f"{_SELECT} {where} ORDER BY alert_id DESC LIMIT ?", (limit,))
     return tuple(_alert(row) for row in found)
+
+
+def waiting(db: Connection, limit: int) -> tuple[Alert, ...]:
+    """Return the ``limit`` alerts that have waited longest, in the order of delivery."""
+    found = db.execute(f"{_SELECT} WHERE {_WAITING} ORDER BY alert_id LIMIT ?", (limit,))
+    return tuple(_alert(row) for row in found)
+
+
+def backlog(db: Connection, dead_since: datetime) -> Backlog:
+    """Return how many alerts wait, and the last one that has died since a moment."""
+    count, oldest = db.execute(
+        f"SELECT count(*), min(created_at) FROM alerts WHERE {_WAITING}"  # noqa: S608  (constant)
+    ).fetchone()
+    dead = db.execute(
+        f"{_SELECT} WHERE delivered_at IS NULL AND dead_at > ? ORDER BY alert_id DESC LIMIT 1",
+        (time_text(dead_since),),
+    ).fetchone()
+    return Backlog(count, optional(parse_time, oldest), optional(_alert, dead))
+
+
+def last_delivered_at(db: Connection) -> datetime | None:
+    """Return when an alert was last delivered."""
+    newest = db.execute("SELECT max(delivered_at) FROM alerts").fetchone()[0]
+    return optional(parse_time, newest)
+
+
+def last_event(db: Connection, events: Collection[str]) -> str | None:
+    """Return which of ``events`` was raised last."""
+    marks = ", ".join("?" * len(events))
+    row = db.execute(
+        f"SELECT event FROM alerts WHERE event IN ({marks}) "  # noqa: S608  (question marks only)
+        "ORDER BY alert_id DESC LIMIT 1",
+        tuple(events),
+    ).fetchone()
+    return None if row is None else str(row["event"])
+
+
+def mark_delivered(tx: Tx, alert_ids: Collection[int], now: datetime, actor: str) -> None:
+    """Note that Telegram has taken these alerts, in one message or in several parts."""
+    for alert_id in alert_ids:
+        tx.execute(
+            "UPDATE alerts SET delivered_at = ?, attempts = attempts + 1, next_try_at = NULL, "
+            "last_error = NULL WHERE alert_id = ?",
+            (time_text(now), alert_id),
+        )
+    _tell(tx, "alert.delivered", alert_ids, {}, now, actor)
+
+
+def mark_failed(
+    tx: Tx, alert_ids: Collection[int], error: str, next_try_at: datetime, now: datetime
+) -> None:
+    """Note that an attempt to deliver these has failed, and when the next one is due.
+
+    Nothing for the audit log: an outage would fill it with a line every five minutes.
+    """
+    for alert_id in alert_ids:
+        tx.execute(
+            "UPDATE alerts SET attempts = attempts + 1, next_try_at = ?, last_error = ? "
+            "WHERE alert_id = ?",
+            (time_text(max(now, next_try_at)), redact(error), alert_id),
+        )
+
+
+def mark_dead(tx: Tx, alert_ids: Collection[int], error: str, now: datetime, actor: str) -> None:
+    """Note that Telegram refuses these for good; they are not tried again."""
+    for alert_id in alert_ids:
+        tx.execute(
+            "UPDATE alerts SET dead_at = ?, attempts = attempts + 1, next_try_at = NULL, "
+            "last_error = ? WHERE alert_id = ?",
+            (time_text(now), redact(error), alert_id),
+        )
+    _tell(tx, "alert.died", alert_ids, {"error": redact(error)}, now, actor)
+
+
+def _tell(
+    tx: Tx,
+    event: str,
+    alert_ids: Collection[int],
+    payload: dict[str, object],
+    now: datetime,
+    actor: str,
+) -> None:
+    ids = sorted(alert_ids)
+    audit.append(tx, actor, event, str(ids[0]), {"alert_ids": ids, **payload}, now=now)
 
 
 def _alert(row: Row) -> Alert:
@@ -104,4 +198,5 @@ def _alert(row: Row) -> Alert:
         next_try_at=optional(parse_time, row["next_try_at"]),
         delivered_at=optional(parse_time, row["delivered_at"]),
         last_error=row["last_error"],
+        dead_at=optional(parse_time, row["dead_at"]),
     )

@@ -321,9 +321,11 @@ _CONTROL = (
   {_number("attempts", 0)},
   {_time("next_try_at", "")},
   {_time("delivered_at", "")},
-  last_error TEXT
+  {_time("dead_at", "")},
+  last_error TEXT,
+  CHECK (delivered_at IS NULL OR dead_at IS NULL)
 ) STRICT""",
-    "CREATE INDEX alerts_waiting ON alerts (next_try_at) WHERE delivered_at IS NULL",
+    "CREATE INDEX alerts_undelivered ON alerts (alert_id) WHERE delivered_at IS NULL",
     f"""CREATE TABLE arming (
   arming_id INTEGER PRIMARY KEY,
   {_text("account")},
