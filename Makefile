@@ -4,14 +4,14 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SOURCES := $(shell find ibloop data/samples -type f -not -path '*/__pycache__/*' 2>/dev/null)
+SOURCES := $(shell find ibloop data/samples systemd bin -type f -not -path '*/__pycache__/*' 2>/dev/null)
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # Words for `ibloop demo`: `make demo ONCE=1` ends by itself.
 DEMO_ARGS := $(if $(ONCE),--once)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo sim test test-fast lint fmt type docs lock wheel clean
+.PHONY: help install setup setup-dev demo sim test test-fast lint fmt type docs lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,12 @@ type: setup-dev ## Check the types
 
 docs: setup-dev ## Write the generated reference pages anew
 	@$(BIN)/python docs/generate.py
+
+# A system-wide installation; DESTDIR is for building a package.
+DESTDIR ?=
+PREFIX  ?= /usr/local
+install: ## Install program and units below PREFIX; enables and starts nothing
+	@PYTHON="$(PYTHON)" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" bin/install
 
 lock: ## Resolve the dependencies anew into the lock files
 	@bin/lock

@@ -325,12 +325,11 @@ def _contradictions(config: Config) -> list[str]:
             problems.append(f"mode live refuses the paper port {config.gateway.port}")
         if config.gateway.launcher == "sim":
             problems.append("mode live cannot use the simulated gateway")
-    problems.extend(_gateway_problems(config.gateway))
     if config.gateway.launcher != "sim" and config.universe.file is None:
         problems.append("universe.file is missing: name what may be traded")
     if config.guard.day_loss_reduce_only > config.guard.day_loss_kill:
         problems.append("guard.day_loss_reduce_only must not exceed guard.day_loss_kill")
-    problems.extend((*_zeros(config), *_too_large(config)))
+    problems.extend((*_gateway_problems(config.gateway), *_zeros(config), *_too_large(config)))
     if config.web.host not in LOOPBACK_HOSTS:
         problems.append(f"web.host must be one of {', '.join(LOOPBACK_HOSTS)}")
     try:

@@ -21,6 +21,8 @@ from ibloop.errors import ConfigError, Exit
 
 EVENT_LENGTH_MAX = 64
 TEXT_LENGTH_MAX = 10_000
+TEST_ROOM = 3500
+"""A test is one message: with its first and last line it must fit into 4096 characters."""
 
 
 @click.group()
@@ -109,13 +111,14 @@ def send_test(ctx: click.Context, context: Context, text: str) -> None:
     """
     from html import escape
 
+    from ibloop.core.alerting import split
     from ibloop.core.delivery import Outcome
     from ibloop.daemons.alerts import UNCONFIGURED, bot_of, origin
 
     bot = bot_of(context.profile)
     if bot is None:
         raise ConfigError(UNCONFIGURED)
-    words = _storable(text) or "This is a test: alerts reach you."
+    words = split(_storable(text) or "This is a test: alerts reach you.", TEST_ROOM)[0]
     said = f"<b>TEST</b>\n{escape(words)}\n<i>{escape(origin(context.profile))}</i>"
     with closing(bot):
         reply = bot.send(said, as_html=True, silent=False)

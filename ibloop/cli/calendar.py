@@ -15,13 +15,17 @@ def calendar() -> None:
 
 
 @calendar.command()
-@click.option("--days", default=14, show_default=True, type=click.IntRange(1, 400))
+@click.option(
+    "--days", default=14, show_default=True, type=click.IntRange(1, 400), help="How many."
+)
 @json_option
 @pass_context
 def show(context: Context, days: int, as_json: bool) -> None:
     """Show the sessions of the coming days, closed days and half days included.
 
-    Example: `ibloop calendar show --days 30`
+    \b
+    Example:
+      ibloop calendar show --days 30
     """
     from ibloop.adapters.calendar import session_on
     from ibloop.core.sessions import trade_date
@@ -54,11 +58,16 @@ def show(context: Context, days: int, as_json: bool) -> None:
 
 
 @calendar.command("next")
-@click.option("--weeks", default=4, show_default=True, type=click.IntRange(1, 53))
+@click.option("--weeks", default=4, show_default=True, type=click.IntRange(1, 53), help="How many.")
 @json_option
 @pass_context
 def next_windows(context: Context, weeks: int, as_json: bool) -> None:
-    """Show when the next rebalances are due. Example: `ibloop calendar next`"""
+    """Show when the next rebalances are due.
+
+    \b
+    Example:
+      ibloop calendar next --weeks 8
+    """
     from ibloop.adapters.calendar import session_on
     from ibloop.core.schedule import always_window, windows_from
 

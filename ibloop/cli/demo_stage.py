@@ -16,7 +16,6 @@ from ibloop.errors import ConfigError, Exit
 
 CONFIG_NAME = "ibloop.toml"
 MARK = "# Made by `ibloop demo`, which empties this directory each time.\n"
-SIM_ARGS = '["--speed", "60", "--seed", "7"]'
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """A service manager, Ctrl-C, a closed terminal."""
 
@@ -75,7 +74,7 @@ def _make_anew(directory: Path) -> None:
         if directory.exists():
             shutil.rmtree(directory)
         (directory / "logs").mkdir(parents=True)
-        text = BUILTIN_TOML.replace("port = 0", f"port = 0\nsim_args = {SIM_ARGS}")
-        (directory / CONFIG_NAME).write_text(MARK + text, encoding="utf-8")
+        # The built-in profile itself: `ibloop ... --data data/demo` then means the same one.
+        (directory / CONFIG_NAME).write_text(MARK + BUILTIN_TOML, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write to {directory}: {error.strerror}") from None

@@ -219,7 +219,7 @@ class AlertSender:
         failures = self._failures + 1
         pause_s = backoff_s(failures, self._seed)
         if reply.outcome is Outcome.SLOW_DOWN and reply.retry_after_s is not None:
-            pause_s = reply.retry_after_s
+            failures, pause_s = self._failures, reply.retry_after_s
         due = now + timedelta(seconds=pause_s)
         with self._ledger.transaction() as tx:
             alerts.mark_failed(tx, sending.message.alert_ids, reply.detail, due, now)

@@ -22,6 +22,7 @@ COMMAND_STOP_S_MAX = 20.0  # a Java program; below the unit's TimeoutStopSec
 LISTEN_S_MAX = 600.0  # a cold start with a login takes minutes
 LISTEN_POLL_S = 0.5
 PR_SET_PDEATHSIG = 1
+STDERR = 2
 SECOND_FACTOR_MARK = b"Second Factor Authentication initiated"
 """What IBC prints when the login asks for a second factor; any command may print it."""
 
@@ -171,7 +172,8 @@ class CommandLauncher:
         self._command = tuple(command)
         self._address = Address(host, port)
         self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._output: int | None = None
+        self._seen = b""
         self._waits_for_person = False
 
     async def start(self) -> Address:
@@ -224,24 +226,28 @@ class CommandLauncher:
         await self._clear()
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        self._waits_for_person = False
+        self._waits_for_person, self._seen = False, b""
+        # Not asyncio's own pipe: with one, wait() lasts until the last grandchild has closed it.
+        self._output, output = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._output, False)
         try:
-            process = await asyncio.create_subprocess_exec(
+            self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=output,
                 start_new_session=True,
                 # SIGTERM, so that it can end its own children.
                 preexec_fn=_die_with_parent(os.getpid(), signal.SIGTERM),
             )
         except OSError as error:
+            self._close_output()
             raise ConfigError(
                 f"cannot run [gateway] command {self._command[0]!r}: {error.strerror}"
             ) from None
-        self._process = process
-        if process.stdout is not None:
-            self._reader = asyncio.create_task(self._forward(process.stdout))
-        return process
+        finally:
+            os.close(output)
+        asyncio.get_running_loop().add_reader(self._output, self._forward)
+        return self._process
 
     async def _is_listening(self) -> bool:
         try:
@@ -251,28 +257,39 @@ class CommandLauncher:
         writer.close()
         return True
 
-    async def _forward(self, stdout: asyncio.StreamReader) -> None:
-        """Pass the program's output on to stderr and look for the second factor in it."""
-        seen = b""
-        while chunk := await stdout.read(65_536):
-            seen = seen[-len(SECOND_FACTOR_MARK) :] + chunk
-            if SECOND_FACTOR_MARK in seen:
-                seen = b""
-                self._waits_for_person = True
-                self.on_second_factor()
-            while chunk:
-                chunk = chunk[os.write(2, chunk) :]
+    def _forward(self) -> bool:
+        """Pass a piece of output on to stderr; look for the second factor; False at the end."""
+        try:
+            chunk = os.read(self._output, 65_536) if self._output is not None else b""
+        except BlockingIOError:
+            return False
+        if not chunk:
+            self._close_output()
+            return False
+        self._seen = self._seen[-len(SECOND_FACTOR_MARK) :] + chunk
+        if SECOND_FACTOR_MARK in self._seen:
+            self._seen, self._waits_for_person = b"", True
+            self.on_second_factor()
+        while chunk:
+            chunk = chunk[os.write(STDERR, chunk) :]
+        return True
+
+    def _close_output(self) -> None:
+        output, self._output = self._output, None
+        if output is not None:
+            asyncio.get_running_loop().remove_reader(output)
+            os.close(output)
 
     async def _clear(self) -> None:
         """Kill what is left of the process group: it would keep the port and the login."""
         process, self._process = self._process, None
-        reader, self._reader = self._reader, None
         if process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-        if reader is not None:
-            await reader
+        while self._forward():
+            pass
+        self._close_output()
 
 
 def _die_with_parent(parent: int, number: signal.Signals) -> Callable[[], None]:

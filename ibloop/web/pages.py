@@ -40,6 +40,7 @@ class Pages:
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
             undefined=StrictUndefined,
+            auto_reload=False,  # code and templates change together, at a restart
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -84,6 +85,7 @@ class Pages:
             now=found.at.utc,
             zone=found.market.timezone,
             page=name,
+            section="runs" if template == "run.html" else name,
             path=path,
             title=f"{state(found)} · {name} · ibloop {found.mode} {found.account}",
             summary=sentence,

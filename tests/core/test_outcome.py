@@ -88,6 +88,8 @@ def test_the_detail_names_what_was_rejected() -> None:
     end = outcome(orders("filled,rejected,rejected,rejected,rejected,rejected"), canceled=False)
     assert end.detail.startswith("1 of 6 orders filled; S1 rejected (201: no margin); S2 ")
     assert end.detail.endswith(" and 2 more")
+    three = outcome(orders("rejected,rejected,rejected"), canceled=False)
+    assert three.detail.endswith("S2 rejected (201: no margin)")
 
 
 def test_the_detail_of_many_open_orders_is_cut() -> None:

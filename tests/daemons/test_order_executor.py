@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ibloop.adapters.ledger import alerts, audit, fills, halts, identity, orders, runs
+from ibloop.adapters.ledger import alerts, audit, fills, halts, identity, orders
 from ibloop.core import events as ev
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunReason, RunState
 from ibloop.core.model import ZERO, HaltLevel, MarketDataType, Order, Side
 from ibloop.errors import LockHeldError
-from tests.fakes.house import HELD, House, SimCrashError, crash_at
+from tests.fakes.house import House, SimCrashError, crash_at
 
 D = Decimal
 END = {"AAA": D(500), "BBB": ZERO, "CCC": D(300), "DDD": D(250), "EEE": D(220)}
@@ -138,6 +138,7 @@ def test_a_halt_between_the_check_and_the_send_is_obeyed(house: House, level: Ha
     house.play(5)
     assert house.sent() == ["AAA"]
     assert house.run().reason is RunReason.GUARD_HALTED
+    assert house.states()["BBB"] == "not_sent"
 
 
 def test_the_halt_file_is_read_with_every_send(house: House) -> None:
@@ -384,23 +385,21 @@ def test_evidence_in_the_patience_of_an_order_does_not_lose_it(house: House) -> 
 
 def test_evidence_begun_before_the_send_says_nothing(house: House) -> None:
     """Also within one millisecond, which is all the ledger keeps of a time."""
-    house.queue()
-    house.until(lambda: house.run().status is RunState.PREPARING, tick_s=0.1)
-    house.until(lambda: not house.broker._asked, tick_s=0.1)
+    house.plan()
     house.broker.evidence_held = True
-    house.script("AAA", refused=(110, "price"), refused_silently=True)
-    house.until(lambda: house.run().status is RunState.PREPARING)
-    empty = house.broker.evidence()
     house.desk.want_evidence()
     house.clock.advance(1)
+    house.desk.poll()
+    empty = house.broker.evidence()
+    house.script("AAA", refused=(110, "price"))
     house.settle()
-    assert house.broker._asked
-    house.broker.evidence_held = False
-    house.broker.finish_evidence()
-    house.until(lambda: house.run().status is RunState.EXECUTING, tick_s=0.1)
-    assert house.sent()[:1] == ["AAA"]
-    assert empty.open_orders == ()
+    assert (house.sent(), house.states()["AAA"]) == (["AAA"], "sending")
+    house.broker.finish_evidence(empty)
+    house.settle()
     assert house.states()["AAA"] == "sending"
+    house.broker.evidence_held = False
+    house.play(1)
+    assert house.states()["AAA"] == "rejected"
 
 
 def test_an_order_the_gateway_wakes_up_with_is_ours_again(house: House) -> None:

@@ -273,6 +273,8 @@ def test_an_interrupted_demo_leaves_nothing_behind(number: signal.Signals, tmp_p
     directory = tmp_path / "data" / "demo"
     wait_for("a run", lambda: has_sent(directory / "ibloop.db"))
     running.send_signal(number)
+    assert running.stderr is not None
+    assert any(line == "stopping\n" for line in running.stderr)
     running.send_signal(number)  # the impatient press twice
     ended = told(tmp_path, running)
     assert ended.code == 1

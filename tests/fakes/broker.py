@@ -123,6 +123,7 @@ class FakeBroker:
 
     def place(self, order: Order, instrument: Instrument) -> None:
         """Take an order's bytes, once in its life."""
+        assert (instrument.symbol, instrument.con_id) == (order.symbol, order.con_id)
         self.boundary("before place")
         if not self.connected or self.refuse_bytes:
             raise NotSentError("the socket was closed before the first byte")

@@ -115,6 +115,14 @@ def test_a_file_of_the_largest_size_is_read() -> None:
     assert read(text + "\n" * (SIZE_BYTES_MAX - len(text))).targets == GOOD[:1]
 
 
+@pytest.mark.parametrize("weight", ["1", "1.0", f"0.{'1' * 50}", str(TOTAL_WEIGHT_MAX / 2)])
+def test_the_limits_of_a_weight_are_allowed(weight: str) -> None:
+    """The whole book in one name, fifty decimal places."""
+    assert read(HEADER + f"AAA,{weight}\n").targets == (Target("AAA", D(weight)),)
+    half = TOTAL_WEIGHT_MAX / 2
+    assert len(read(HEADER + f"AAA,{half}\nBBB,{half}\n").targets) == 2
+
+
 def test_everything_wrong_is_told_at_once() -> None:
     """One good line does not survive four bad ones, and each of those is named."""
     reading = read(HEADER + "AAA,0.5\nZZZ,1e\nAAA,0.1\nBBB,-1\n?,nan\n")

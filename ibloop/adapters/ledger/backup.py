@@ -39,7 +39,7 @@ def backup(ledger: Path, directory: Path, *, mode: Mode, account: str, now: date
     Raises: LedgerError when there is no ledger to copy; BackupError, which names what is wrong,
     when the copy is not a sound ledger of this account; OSError. In each case nothing is left.
     """
-    with closing(open_readonly(ledger)) as source:
+    with closing(_open(ledger)) as source:
         make_directory(directory)
         scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=directory))
         try:
@@ -69,6 +69,16 @@ def prune(directory: Path, kept: Path, keep: int, now: datetime) -> tuple[Path, 
         if now - datetime.fromtimestamp(path.stat().st_mtime, UTC) > SCRATCH_AGE_MAX:
             shutil.rmtree(path)
     return gone
+
+
+def _open(ledger: Path) -> Connection:
+    """Open the ledger; one whose file is damaged is a failed backup, not a wrong configuration."""
+    try:
+        return open_readonly(ledger)
+    except LedgerError as error:
+        if isinstance(error.__cause__, DatabaseError):
+            raise BackupError(f"no backup was made, {error}") from error
+        raise
 
 
 def _copy(source: Connection, path: Path) -> None:
