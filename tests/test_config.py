@@ -247,6 +247,13 @@ def test_paper_is_free_to_use_other_ports(port: int, account: str) -> None:
     assert parse(text, "x").gateway.port == port
 
 
+def test_the_largest_values_themselves_are_allowed() -> None:
+    """A limit names the last value that can be meant."""
+    parse(with_value("port", "65535"), "x")
+    parse(f"{BUILTIN_TOML}[execution]\ndeadline_minutes = 1440\n", "x")
+    parse(with_value("day_loss_reduce_only", "0.05"), "x")
+
+
 def test_every_contradiction_is_told_at_once() -> None:
     """A profile copied from paper to live is wrong in three ways, and hears of all of them."""
     told = problem_of(with_value("mode", '"live"'))

@@ -19,9 +19,24 @@ PREFIXES_READ = ("/usr/local", "/usr")
 """systemd looks for units below these (systemd.unit(5)), and nowhere else below a prefix."""
 
 
+class _AbsolutePath(click.ParamType[Path]):
+    """A path that means the same wherever the command is called."""
+
+    name = "path"
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        """Return the path, or fail as click does."""
+        path = Path(value)
+        if not path.is_absolute():
+            self.fail(f"expected an absolute path, was {value}", param, ctx)
+        return path
+
+
 def _installation(command: click.decorators.FC) -> click.decorators.FC:
     """Add the options that name an installation."""
-    path = click.Path(path_type=Path)
+    path = _AbsolutePath()
     prefix = click.option(
         "--prefix", type=path, default="/usr/local", show_default=True, help="Below the root."
     )
@@ -126,10 +141,8 @@ def _package() -> Path:
 def _rendered(root: Path, prefix: Path) -> dict[Path, str]:
     """Return every file to install by its path, with ``@BINDIR@`` filled in.
 
-    Raises: ConfigError when the prefix is no absolute path, or the package has no units.
+    Raises: ConfigError when the package has no units.
     """
-    if not prefix.is_absolute():
-        raise ConfigError(f"expected an absolute --prefix, was {prefix}")
     package, bindir = _package(), str(_bindir(root))
     found = {}
     for name, place in PLACES.items():
@@ -145,7 +158,7 @@ def _rendered(root: Path, prefix: Path) -> dict[Path, str]:
 def _bindir(root: Path) -> Path:
     """Return the directory of the running ibloop, as it is called once ``root`` is ``/``."""
     bindir = Path(sys.executable).absolute().parent
-    within = root.absolute()
+    within = root
     return Path("/") / bindir.relative_to(within) if bindir.is_relative_to(within) else bindir
 
 

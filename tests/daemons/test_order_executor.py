@@ -14,7 +14,7 @@ import pytest
 from ibloop.adapters.ledger import alerts, audit, fills, halts, identity, orders
 from ibloop.core import events as ev
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunReason, RunState
-from ibloop.core.model import ZERO, HaltLevel, MarketDataType, Order, Side
+from ibloop.core.model import ZERO, HaltLevel, MarketDataType, Mode, Order, Side
 from ibloop.errors import LockHeldError
 from tests.fakes.house import House, SimCrashError, crash_at
 
@@ -199,6 +199,36 @@ def test_a_run_that_is_not_executing_sends_nothing(house: House, status: RunStat
         tx.execute("UPDATE trade_runs SET status = ?, reason = 'unarmed'", (status,))
     assert "not executing" in str(house.desk.send(run, row))
     assert house.sent() == ["AAA"]
+
+
+HINDRANCES = {
+    "deadline": "UPDATE trade_runs SET deadline_at = created_at",
+    "unknown": "UPDATE trade_orders SET status = 'unknown' WHERE symbol = 'EEE'",
+    "another attempt": "UPDATE trade_runs SET attempt = 1",
+}
+
+
+@pytest.mark.parametrize("hindrance", HINDRANCES)
+def test_the_send_itself_looks_again(house: House, hindrance: str) -> None:
+    """What the run has looked at before may have changed by the time the lock is held."""
+    house.plan()
+    run, row = house.run(), orders.of_run(house.ledger.db, "run-K1")[0]
+    with house.ledger.transaction() as tx:
+        tx.execute(HINDRANCES[hindrance])
+    assert hindrance in str(house.desk.send(run, row))
+    assert house.sent() == []
+
+
+def test_the_send_itself_looks_whether_live_is_armed(house: House) -> None:
+    """A permission may end between two orders (P9)."""
+    house.plan()
+    house.config = replace(house.config, mode=Mode.LIVE)
+    house.restart()
+    house.desk.poll()
+    house.desk.poll()
+    run, row = house.run(), orders.of_run(house.ledger.db, "run-K1")[0]
+    assert house.desk.ready()
+    assert house.desk.send(run, row) == "not armed"
 
 
 def test_a_quote_ages_while_the_write_lock_is_waited_for(house: House) -> None:

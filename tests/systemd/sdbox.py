@@ -207,9 +207,10 @@ class Box:
         """Return one property of a unit."""
         return self.systemctl("show", unit, "--property", name, "--value")
 
-    def journal(self, unit: str) -> str:
+    def journal(self, unit: str, *arguments: str) -> str:
         """Return what the journal has of a unit."""
-        return self.run("journalctl", "--no-pager", "-b", "-o", "cat", "-u", unit).stdout
+        command = ("journalctl", "--no-pager", "-b", "-o", "cat", "-u", unit)
+        return self.run(*command, *arguments).stdout
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file in the box."""

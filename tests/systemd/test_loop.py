@@ -97,6 +97,16 @@ def test_a_rebalance_by_its_timer_ends_in_fills(running: Box) -> None:
     running.systemctl("stop", "ibloop-rebalance@paper.timer")
 
 
+def test_cron_can_ask_as_well(running: Box) -> None:
+    """With cron's short PATH: nothing is due, nothing is printed, the system log has the answer."""
+    command = ("env", "-i", "PATH=/usr/bin:/bin", "/usr/local/bin/ibloop-rebalance", "paper")
+    done = running.run(*as_user("ibloop", command))
+    assert done.stdout + done.stderr == ""
+    log = running.run("journalctl", "--no-pager", "-t", "ibloop-rebalance", "-o", "cat").stdout
+    assert "paper: exit code 0" in log
+    assert len(ask(running, "run", "list")) == 1
+
+
 def test_the_ledger_is_backed_up(running: Box) -> None:
     """The backup's unit ends well under its sandbox."""
     running.systemctl("start", "ibloop-backup@paper.service")
@@ -188,7 +198,7 @@ def test_a_wrong_configuration_fails_once(running: Box) -> None:
         running.until(
             lambda told=told, name=name: (
                 f"{name} failed: exit-code, exit status 78"  # type: ignore[misc]
-                in running.journal(told)
+                in running.journal(told, "--priority=crit")
             ),
             f"{told} to speak",
         )
@@ -251,11 +261,12 @@ def test_sigterm_during_the_start_is_a_clean_stop(running: Box) -> None:
 
 
 def test_the_target_stops_in_order_and_an_operator_is_not_locked_out(running: Box) -> None:
-    """Stop waits for no timeout; with every daemon down the operator reads, halts and resumes."""
+    """Stop runs into no timeout; with every daemon down the operator reads, halts and resumes."""
     running.systemctl("stop", TARGET)
     for daemon in DAEMONS:
-        assert running.show(unit(daemon), "ActiveState") == "inactive", running.journal(
-            unit(daemon)
+        running.until(
+            lambda daemon=daemon: running.show(unit(daemon), "ActiveState") == "inactive",  # type: ignore[misc]
+            f"the {daemon} to stop",
         )
         assert running.show(unit(daemon), "Result") == "success"
         assert "timed out" not in running.journal(unit(daemon))
