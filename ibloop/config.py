@@ -147,48 +147,7 @@ class Config:
         return hash_of(msgspec.to_builtins(self))
 
 
-BUILTIN_TOML = """\
-# The built-in sim profile: the embedded simulator, a session that is always open.
-mode = "paper"
-account = "DU1234567"
-
-[gateway]
-launcher = "sim"
-port = 0
-
-[session]
-calendar = "always"
-
-[limits]
-order_value_usd_max = 15_000
-order_quantity_max = 2_000
-plan_turnover_weight_max = 1.2
-day_turnover_weight_max = 3.0
-position_weight_max = 0.15
-sector_weight_max = 0.50
-gross_weight_max = 1.0
-cash_weight_min = 0.02
-adv_participation_max = 0.05
-price_collar_fraction = 0.015
-orders_per_run_max = 50
-orders_per_day_max = 200
-orders_per_second_max = 20
-rejections_in_a_row_max = 3
-short_allowed = false
-
-[quotes]
-quote_age_s_max = 15
-spread_fraction_max = 0.01
-jump_fraction_max = 0.50
-
-[guard]
-day_loss_reduce_only = 0.03
-day_loss_kill = 0.05
-intraday_drawdown_kill = 0.06
-peak_drawdown_kill = 0.10
-heartbeat_age_s_max = 10
-global_cancel = true
-"""
+BUILTIN_TOML = (Path(__file__).parent / "builtin.toml").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def with_line(line: str, *, under: str = "", base: str = BUILTIN_TOML) -> str:
 def with_value(name: str, value: str, base: str = BUILTIN_TOML) -> str:
     """Return a configuration in which one key of one line has another value."""
     lines = base.splitlines()
-    (at,) = (n for n, line in enumerate(lines) if line.startswith(f"{name} = "))
+    at = next(n for n, line in enumerate(lines) if line.startswith(f"{name} = "))
     return "\n".join([*lines[:at], f"{name} = {value}", *lines[at + 1 :]])
 
 

@@ -70,7 +70,7 @@ def backup(context: Context, directory: Path | None, keep: int) -> None:
     )
     click.echo(str(made))
     for path in prune(into, made, keep, now):
-        click.echo(f"deleted {path.name}, {keep} newer ones are kept", err=True)
+        click.echo(f"deleted {path.name} (--keep {keep})", err=True)
 
 
 @db.command()

@@ -48,14 +48,14 @@ class Story:
 
     def run_on(self) -> None:
         """Keep everything running until Ctrl-C."""
-        click.echo("\nThe loop runs on; Ctrl-C ends it.", err=True)
+        click.echo(f"\nThe loop runs on: {self._page_url()} shows it, Ctrl-C ends it.", err=True)
         while True:
             self._processes.check()
             time.sleep(0.5)
 
     def end(self) -> None:
         """Stop the daemons, write the simulator's truth, stop the simulator."""
-        self._processes.stop("stream", "executor", "guard")
+        self._processes.stop("stream", "executor", "guard", "web")
         if self._control is not None:
             try:
                 text = json.dumps(self._control.truth(), indent=1)
@@ -67,15 +67,17 @@ class Story:
     # --- the chapters -------------------------------------------------------------------------
 
     def _start(self) -> None:
-        _title("1. Four daemons start, by the commands that systemd uses")
+        _title("1. The daemons start, by the commands that systemd uses")
         for name, file, healthy in DAEMONS:
             self._processes.start(name)
             if name == "gateway":
                 self._await_healthy(name, file, healthy)
                 self._control = self._find_control()
-        for name, file, healthy in DAEMONS[1:]:
+        self._processes.start("web")
+        for name, file, healthy in (*DAEMONS[1:], ("web", "web", "serving")):
             self._await_healthy(name, file, healthy)
-        click.echo(f"   the simulator's control port: {self._sim().url}")
+        _say(f"the page:                     {style(self._page_url(), 'green')}")
+        _say(f"the simulator's control port: {self._sim().url}")
 
     def _initial_book(self) -> None:
         _title("2. The first book is bought out of cash")
@@ -155,6 +157,10 @@ class Story:
 
     def _sim(self) -> SimControl:
         return present(self._control, "control port")
+
+    def _page_url(self) -> str:
+        beat = present(read_heartbeat(self._stream_dir, "web"), "heartbeat of web")
+        return str(beat.document["url"])
 
     def _find_control(self) -> SimControl:
         beat = read_heartbeat(self._stream_dir, "gateway")

@@ -158,8 +158,7 @@ def _rendered(root: Path, prefix: Path) -> dict[Path, str]:
 def _bindir(root: Path) -> Path:
     """Return the directory of the running ibloop, as it is called once ``root`` is ``/``."""
     bindir = Path(sys.executable).absolute().parent
-    within = root
-    return Path("/") / bindir.relative_to(within) if bindir.is_relative_to(within) else bindir
+    return Path("/") / bindir.relative_to(root) if bindir.is_relative_to(root) else bindir
 
 
 def _write(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ PLACES_MAX = 4
 """More decimal places than a price has; averages have more, which only a machine reads."""
 
 COLOURS = {
-    "green": ("ok", "connected", "ready", "watching", "done", "filled"),
+    "green": ("ok", "connected", "ready", "watching", "serving", "done", "filled"),
     "yellow": (
         *("warn", "degraded", "starting", "synchronising", "restarting", "reduce_only"),
         *("partial", "canceled", "expired", "not_sent", "partially_filled", "pending_cancel"),

@@ -36,7 +36,7 @@ from ibloop.daemons.loop import Report, run_daemon
 
 POLL_S = 0.25
 WATCH_S = 1.0
-LAST_ANSWER_S = 2.0
+LAST_ANSWER_S = 1.5
 """How long the end waits for a reply: a message that did arrive is then not sent again."""
 DEAD_SHOWN = timedelta(hours=24)
 

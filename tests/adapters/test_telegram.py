@@ -83,6 +83,7 @@ def test_too_many_requests_carry_the_seconds(api: BotApi, send: Callable[..., Re
         (Status(500), Outcome.UNREACHABLE),
         (Status(502, html=True), Outcome.UNREACHABLE),
         (Status(302, "Found", html=True), Outcome.UNREACHABLE),
+        (Status(307, "Temporary Redirect", html=True), Outcome.UNREACHABLE),
         (Status(403, "Forbidden: bot was kicked from the group chat"), Outcome.BAD_CHANNEL),
         (Raw(b"<html>login to the hotel network</html>"), Outcome.UNREACHABLE),
         (Raw(b"[]"), Outcome.UNREACHABLE),

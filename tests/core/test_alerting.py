@@ -88,7 +88,7 @@ def test_every_part_fits_and_nothing_is_lost(text: str) -> None:
     """Parts are cut after escaping, counted in UTF-16, never inside an escaped character."""
     message = compose(alert(text=f"[{text}]"), ORIGIN)
     for part in message.parts:
-        assert 0 < units(part.html) <= TEXT_LENGTH_MAX
+        assert 0 < len(part.html.encode("utf-16-le")) // 2 <= TEXT_LENGTH_MAX
         assert shown(part.html) == part.plain
     if not message.parts[-1].plain.count(CUT_NOTE):
         bodies = [p.plain.split("\n", 1)[1].rsplit("\n", 1)[0] for p in message.parts]
@@ -101,6 +101,10 @@ def test_parts_are_numbered_and_a_flood_is_cut() -> None:
     assert [p.plain.splitlines()[0] for p in two.parts] == [
         "WARNING run.blocked (1/2)",
         "WARNING run.blocked (2/2)",
+    ]
+    wide = compose(alert(text="\U0001f4a5" * 3000), ORIGIN)
+    assert [len(part.html.encode("utf-16-le")) <= 2 * TEXT_LENGTH_MAX for part in wide.parts] == [
+        *(True, True)
     ]
     endless = compose(alert(text="& " * 50_000), ORIGIN)
     assert len(endless.parts) == PARTS_MAX

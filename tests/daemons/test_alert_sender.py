@@ -223,6 +223,16 @@ def test_a_row_of_refusals_is_doubted_but_blocks_nothing_for_ever(world: World) 
     assert last_dead.attempts == TRIES_MAX
 
 
+def test_refusals_between_deliveries_are_no_row(world: World) -> None:
+    """A delivery proves the channel: every bad message after it dies at once again."""
+    for _ in range(DEAD_IN_A_ROW_MAX + 2):
+        world.raise_one("poison")
+        world.raise_one("good")
+    world.courier.refused = "poison"
+    world.pass_s(4 * (DEAD_IN_A_ROW_MAX + 2))
+    assert world.states() == [DEAD, DELIVERED] * (DEAD_IN_A_ROW_MAX + 2)
+
+
 def test_long_texts_go_in_parts_and_are_delivered_with_the_last(world: World) -> None:
     """A part that fails is tried again, not those before it."""
     world.raise_one("x" * 9000)

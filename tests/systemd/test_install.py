@@ -1,6 +1,7 @@
 """Installing: what is written where, that it is all there, and that differences are seen."""
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ibloop.config import parse
 from tests.systemd.conftest import LIBRARY, ROOT
 from tests.systemd.sdbox import Box
 
@@ -65,6 +67,13 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     done = systemd("install", "--root", str(tmp_path), "--dry-run")
     assert done.stdout.count("new\t") == len(packaged())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_example_in_the_documentation_is_a_configuration() -> None:
+    """What a sysadmin copies from the installation page is accepted as it stands."""
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert parse(example, "install.md").gateway.launcher == "sim"
 
 
 def test_a_prefix_must_be_absolute(tmp_path: Path) -> None:
@@ -153,6 +162,8 @@ def test_installing_enables_and_starts_nothing(box: Box) -> None:
     states = box.systemctl("list-unit-files", "--no-legend", "ibloop*")
     assert "enabled" not in {line.split()[1] for line in states.splitlines()}
     assert box.systemctl("list-units", "--no-legend", "ibloop*") == ""
+    assert box.run("ibloop", "systemd", "verify").returncode == 0
+    assert box.run("ibloop", "systemd", "diff").stdout == ""
     box.systemctl("enable", "ibloop@paper.target")
     assert box.systemctl("is-enabled", "ibloop@paper.target") == "enabled"
     assert "multi-user.target" in box.show("ibloop@paper.target", "WantedBy")

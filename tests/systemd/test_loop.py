@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.systemd.conftest import OPERATOR, OUTSIDER, write_profile
+from tests.systemd.conftest import LIBRARY, OPERATOR, OUTSIDER, PROFILE, write_profile
 from tests.systemd.sdbox import Box, as_user
 
 pytestmark = [pytest.mark.e2e, pytest.mark.systemd, pytest.mark.timeout(500)]
@@ -282,6 +282,25 @@ def test_the_target_stops_in_order_and_an_operator_is_not_locked_out(running: Bo
     assert ask(running, "status")["halt"]["reason"] == "nobody is there"
     running.run(*as_user(OPERATOR, ("ibloop", "resume", "all there", "--profile", "paper")))
     running.until(lambda: is_well(running), "a healthy status", 90.0)
+
+
+def test_a_gateway_run_by_a_command_is_proven_as_well(running: Box) -> None:
+    """Launcher `command` under the unit's sandbox, with the simulator as the command."""
+    samples = next(running.path(LIBRARY).glob("lib/*/site-packages/ibloop/_samples")).as_posix()
+    command = [
+        *("/usr/local/bin/ibloop", "sim", "--port", "4002", "--account", "DU1234567"),
+        *("--state", "/var/lib/ibloop/command/state.jsonl"),
+    ]
+    text = PROFILE.replace(
+        'launcher = "sim"\nport = 0', f'launcher = "command"\nport = 4002\ncommand = {command}'
+    )
+    universe = f"{LIBRARY}{samples.partition(LIBRARY)[2]}/universe.csv"
+    write_profile(running, "command", f'{text}\n[universe]\nfile = "{universe}"\n')
+    name = "ibloop-gateway@command.service"
+    running.systemctl("start", name)
+    running.until(lambda: running.show(name, "StatusText") == "connected", "a proven gateway", 60.0)
+    running.systemctl("stop", name)
+    assert running.show(name, "Result") == "success"
 
 
 def test_an_operator_can_halt_before_anything_ever_ran(running: Box) -> None:

@@ -181,7 +181,7 @@ def _send(tx: Tx, client_order_id: str, number: int) -> None:
 
 
 def _story(tx: Tx) -> None:
-    """Write a partial run: AAA filled, BBB rejected by the broker; AAA is held."""
+    """Write a partial run: AAA filled in two slices, BBB rejected; AAA is held."""
     run = runs.Run(
         run_id="run-1",
         run_key="2026W47",
@@ -203,20 +203,21 @@ def _story(tx: Tx) -> None:
     orders.insert(tx, planned, "test")
     for number, row in enumerate(planned, start=1):
         _send(tx, row.order.client_order_id, number)
-    execution = Execution(
-        exec_id="0001.01",
-        account=ACCOUNT,
-        client_order_id="ibl:2026W47:AAA:B:0",
-        perm_id=7001,
-        symbol="AAA",
-        con_id=1,
-        side=Side.BUY,
-        quantity=Decimal(100),
-        price=Decimal("10.054321"),
-        executed_at=T0,
-        commission=Decimal("1.00"),
-    )
-    fills.record(tx, execution, T0, "test")
+    for number, shares in enumerate((60, 40), start=1):
+        execution = Execution(
+            exec_id=f"000{number}.01",
+            account=ACCOUNT,
+            client_order_id="ibl:2026W47:AAA:B:0",
+            perm_id=7001,
+            symbol="AAA",
+            con_id=1,
+            side=Side.BUY,
+            quantity=Decimal(shares),
+            price=Decimal("10.054321"),
+            executed_at=T0 + timedelta(seconds=number),
+            commission=Decimal("1.00"),
+        )
+        fills.record(tx, execution, T0, "test")
     orders.apply(
         tx,
         "ibl:2026W47:BBB:S:0",

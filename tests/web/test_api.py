@@ -29,7 +29,7 @@ def said(scene: Scene, *arguments: str) -> Any:
         ("orders", ["orders", "list"]),
         ("orders?run=2026W47&limit=1", ["orders", "list", "--run", "2026W47", "--limit", "1"]),
         ("fills", ["fills", "list"]),
-        ("fills?run=2026W47", ["fills", "list", "--run", "2026W47"]),
+        ("fills?run=2026W47&limit=1", ["fills", "list", "--run", "2026W47", "--limit", "1"]),
     ],
 )
 def test_lists_are_those_of_the_command_line(
@@ -47,7 +47,7 @@ def test_a_run_is_that_of_the_command_line(scene: Scene, visit: Visit, name: str
     assert answer["schema"] == expected["schema"] == "ibloop.run.v1"
     for field in ("run", "pretrade", "orders"):
         assert answer["data"][field] == expected["data"][field]
-    assert len(answer["data"]["fills"]) == 1
+    assert [fill["exec_base"] for fill in answer["data"]["fills"]] == ["0002", "0001"]
 
 
 def test_positions_are_those_of_the_command_line_with_a_value(scene: Scene, visit: Visit) -> None:

@@ -42,7 +42,7 @@ def test_a_scrape_has_the_loop_in_it(scene: Scene, visit: Visit) -> None:
         ("ibloop_runs", (("status", "partial"),)): 1,
         ("ibloop_runs", (("status", "failed"),)): 0,
         ("ibloop_orders", (("status", "filled"),)): 1,
-        ("ibloop_fills_total", ()): 1,
+        ("ibloop_fills_total", ()): 2,
         ("ibloop_quote_age_max_seconds", ()): 3,
         ("ibloop_quotes_subscribed", ()): 1,
         ("ibloop_ledger_readable", ()): 1,
@@ -62,6 +62,14 @@ def test_what_is_not_known_has_no_sample(bare: Scene, visit: Visit) -> None:
     assert "ibloop_quote_age_max_seconds" not in names
     assert found["ibloop_ledger_readable", ()] == 0
     assert [v for (name, _), v in found.items() if name == "ibloop_up"] == [0, 0, 0, 0]
+
+
+def test_a_new_ledger_has_counts_and_no_amounts(bare: Scene, visit: Visit) -> None:
+    """Nothing has been valued yet: no fills is known to be 0, equity and cash are not."""
+    bare.alert("the ledger is made by this")
+    found = scraped(bare, visit)
+    assert found["ibloop_fills_total", ()] == 0
+    assert {name for name, _ in found if name.endswith(("_usd", "_ratio"))} == set()
 
 
 def test_two_scrapes_do_not_share_state(scene: Scene, visit: Visit) -> None:

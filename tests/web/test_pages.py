@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from ibloop.adapters.ledger import runs
 from ibloop.adapters.ledger.connection import open_ledger
 from ibloop.core.model import HaltLevel, MarketDataType, Mode
-from ibloop.web.formats import NOTHING
+from ibloop.core.orders import PlanLine
+from ibloop.daemons.overview_ledger import Limits, read_ledger
+from ibloop.web.formats import MINUS, NOTHING
 from ibloop.web.pages import HERE, PAGES
 
 from .conftest import ACCOUNT, T0, Scene
@@ -42,11 +46,11 @@ def test_the_overview_shows_everything(scene: Scene, visit: Visit) -> None:
     assert "1 subscribed, live data" in text
     assert "Equity 99,000.00 USD Day \N{MINUS SIGN}1.00 %" in text
     assert "Last run 2026W47 ▲ partial" in text
-    assert "2 of 2 orders ended, 1 fill" in text
+    assert "2 of 2 orders ended, 2 fills" in text
     expected = "BUY 100 10.10 ✓ filled 100 10.0543 15:30:00 10:30:00"
     assert row(answer, "order-ibl:2026W47:AAA:B:0") == f"AAA {expected}"
     assert "by the broker: 201 no locate" in row(answer, "why-ibl:2026W47:BBB:S:0")
-    assert "AAA BUY 100 10.0543 1,005.43 1.00" in row(answer, "fill-0001")
+    assert "AAA BUY 60 10.0543 603.26 1.00" in row(answer, "fill-0001")
     assert row(answer, "position-AAA").startswith("AAA 100 10.05 10.05 1,005.00 1.02 %")
     assert "10.04 10.06 10.05 +0.50 % 0.0 s stream, live yes" in row(answer, "quote-AAA")
 
@@ -104,6 +108,7 @@ def test_unknown_orders_are_loud(scene: Scene, visit: Visit) -> None:
     assert "1 order of unknown fate." in text_of(answer)
     assert "<code>ibl:2026W47:CCC:B:0</code> BUY 100 CCC" in answer
     assert "<title>UNKNOWN ORDERS ·" in answer
+    assert visit(scene).get("/api/v1/overview").json()["data"]["healthy"] is False
 
 
 def test_a_silent_daemon_is_called_silent(scene: Scene, visit: Visit) -> None:
@@ -146,6 +151,31 @@ def test_the_run_page_shows_target_against_actual(scene: Scene, visit: Visit) ->
         assert "No plan: the run has not got that far." in text
         assert "The gates were not asked." in text
         assert "ibl:2026W47:AAA:B:0" in text
+
+
+def test_actual_counts_the_fills_of_the_last_attempt(scene: Scene, visit: Visit) -> None:
+    """What an earlier attempt traded is in the baseline of the next, not counted twice."""
+    line = PlanLine(
+        symbol="AAA",
+        con_id=1,
+        weight=Decimal("0.01"),
+        baseline_quantity=Decimal(5),
+        target_quantity=Decimal(110),
+        planned_quantity=Decimal(110),
+        price=Decimal("10.05"),
+        quote_source="ib_stream",
+        note="buy",
+    )
+    with scene.writing() as tx:
+        runs.set_plan_lines(tx, "run-1", 0, [line], T0, "test")
+    shown = row(visit(scene).get("/runs/run-1").text, "plan-AAA")
+    assert shown == f"AAA 1.00 % 5 110 110 105 ▲ {MINUS}5 10.05 buy"
+    with scene.writing() as tx:
+        again = replace(line, baseline_quantity=Decimal(105))
+        runs.set_plan_lines(tx, "run-1", 1, [again], T0, "test")
+        tx.execute("UPDATE trade_runs SET attempt = 1")
+    shown = row(visit(scene).get("/runs/run-1").text, "plan-AAA")
+    assert shown == f"AAA 1.00 % 105 110 110 105 ▲ {MINUS}5 10.05 buy"
 
 
 @pytest.mark.parametrize("path", ["/none", "/runs/none", "/runs/%3Cscript%3E", "/runs/a%00b"])
@@ -226,8 +256,6 @@ def test_a_refresh_is_one_transaction_for_all_who_ask(
         readings.append(1)
         return read_ledger(*arguments)  # type: ignore[arg-type]
 
-    from ibloop.daemons.overview_ledger import read_ledger  # noqa: PLC0415
-
     monkeypatch.setattr("ibloop.web.source.read_ledger", counted)
     client = visit(scene)
     for path in ("/", "/quotes", "/api/v1/overview", "/metrics", "/"):
@@ -240,7 +268,6 @@ def test_a_refresh_is_one_transaction_for_all_who_ask(
 
 def test_the_number_of_queries_does_not_grow_with_the_rows(scene: Scene) -> None:
     """No query per run, order or fill: the statements of a refresh stay the same."""
-    from ibloop.daemons.overview_ledger import Limits, read_ledger  # noqa: PLC0415
 
     def statements() -> int:
         ledger = open_ledger(scene.profile.ledger_path, mode=Mode.PAPER, account=ACCOUNT)
@@ -324,8 +351,6 @@ def test_text_is_readable_in_both_schemes() -> None:
 
 def test_market_hours_are_told(scene: Scene, visit: Visit) -> None:
     """With the exchange's calendar the head says when it closes, and that it is closed."""
-    from dataclasses import replace  # noqa: PLC0415
-
     config = scene.profile.config
     nyse = replace(config, session=replace(config.session, calendar="nyse"))
     on_nyse = Scene(replace(scene.profile, config=nyse), scene.clock)
