@@ -15,6 +15,7 @@ from ibloop.adapters.ledger import alerts, audit, fills, halts, identity, orders
 from ibloop.core import events as ev
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunReason, RunState
 from ibloop.core.model import ZERO, HaltLevel, MarketDataType, Mode, Order, Side
+from ibloop.daemons.order_trouble import Trouble
 from ibloop.errors import LockHeldError
 from tests.fakes.house import House, SimCrashError, crash_at
 
@@ -229,6 +230,14 @@ def test_the_send_itself_looks_whether_live_is_armed(house: House) -> None:
     run, row = house.run(), orders.of_run(house.ledger.db, "run-K1")[0]
     assert house.desk.ready()
     assert house.desk.send(run, row) == "not armed"
+
+
+def test_the_send_itself_looks_for_trouble(house: House) -> None:
+    """Also when the run has not stopped for it yet."""
+    house.plan()
+    run, row = house.run(), orders.of_run(house.ledger.db, "run-K1")[0]
+    house.desk.trouble = Trouble(RunReason.LEDGER_BEHIND, "ibl:K9:A:B:0", "never sent it")
+    assert house.desk.send(run, row) == "never sent it"
 
 
 def test_a_quote_ages_while_the_write_lock_is_waited_for(house: House) -> None:

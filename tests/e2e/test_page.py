@@ -33,7 +33,8 @@ class Site:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self._config = loop.data.parent / "web.toml"
-        self._config.write_text(f"{SLOW_TOML}\n[web]\nport = {port}\n", encoding="utf-8")
+        without = SLOW_TOML.partition("[web]")[0]
+        self._config.write_text(f"{without}\n[web]\nport = {port}\n", encoding="utf-8")
         self._loop = loop
         self.process = self.start()
         self.url = f"http://127.0.0.1:{port}/"

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from ibloop.config import BUILTIN_TOML
 from tests.systemd.sdbox import Box, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,9 +17,11 @@ PYTHON = "/usr/bin/python3"
 LIBRARY = "/usr/local/lib/ibloop"
 INSTALL_S_MAX = 400.0
 SAMPLES = ROOT / "data" / "samples"
-PROFILE = BUILTIN_TOML.replace(
-    "[session]", '[targets]\nfile = "targets.csv"\n\n[web]\nport = 8791\n\n[session]'
+INSTALL_PAGE = ROOT / "docs" / "how-to" / "install.md"
+[PROFILE] = re.findall(
+    r"^```toml\n(.*?)^```", INSTALL_PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
 )
+"""What the installation page tells a sysadmin to begin with."""
 QUICK_RESTART = "[Service]\nRestartSec=200ms\n"
 OPERATOR, OUTSIDER = "olivia", "oscar"
 

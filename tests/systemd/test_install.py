@@ -1,7 +1,6 @@
 """Installing: what is written where, that it is all there, and that differences are seen."""
 
 import os
-import re
 import shutil
 import stat
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ibloop.config import parse
-from tests.systemd.conftest import LIBRARY, ROOT
+from tests.systemd.conftest import LIBRARY, PROFILE, ROOT
 from tests.systemd.sdbox import Box
 
 UNITS = "usr/local/lib/systemd/system"
@@ -71,9 +70,7 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 def test_the_example_in_the_documentation_is_a_configuration() -> None:
     """What a sysadmin copies from the installation page is accepted as it stands."""
-    page = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
-    [example] = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    assert parse(example, "install.md").gateway.launcher == "sim"
+    assert parse(PROFILE, "install.md").gateway.launcher == "sim"
 
 
 def test_a_prefix_must_be_absolute(tmp_path: Path) -> None:

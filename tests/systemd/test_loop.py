@@ -292,7 +292,7 @@ def test_a_gateway_run_by_a_command_is_proven_as_well(running: Box) -> None:
         *("--state", "/var/lib/ibloop/command/state.jsonl"),
     ]
     text = PROFILE.replace(
-        'launcher = "sim"\nport = 0', f'launcher = "command"\nport = 4002\ncommand = {command}'
+        'launcher = "sim"', f'launcher = "command"\nport = 4002\ncommand = {command}'
     )
     universe = f"{LIBRARY}{samples.partition(LIBRARY)[2]}/universe.csv"
     write_profile(running, "command", f'{text}\n[universe]\nfile = "{universe}"\n')

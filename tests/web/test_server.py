@@ -21,6 +21,7 @@ from ibloop.errors import ConfigError
 from ibloop.web.server import listen
 
 ROOT = Path(__file__).resolve().parents[2]
+WITHOUT_WEB = BUILTIN_TOML.partition("[web]")[0]
 DEADLINE_S = 30.0
 END_S_MAX = 10.0
 
@@ -35,7 +36,7 @@ class Site:
     def start(self, port: int = 0, data: Path | None = None) -> subprocess.Popen[str]:
         """Start `ibloop web run`."""
         config = self.data.parent / f"web-{port}.toml"
-        config.write_text(f"{BUILTIN_TOML}\n[web]\nport = {port}\n", encoding="utf-8")
+        config.write_text(f"{WITHOUT_WEB}\n[web]\nport = {port}\n", encoding="utf-8")
         options = ["--config", str(config), "--data", str(data or self.data)]
         process = subprocess.Popen(
             [sys.executable, "-m", "ibloop", "web", "run", *options],
@@ -144,11 +145,11 @@ def test_it_listens_on_loopback_only(host: str) -> None:
 def test_another_address_is_bad_configuration(host: str) -> None:
     """There is no login, so nobody else's machine may ask."""
     with pytest.raises(ConfigError, match=r"web\.host must be one of 127\.0\.0\.1"):
-        parse(f'{BUILTIN_TOML}\n[web]\nhost = "{host}"\n', "test")
+        parse(f'{WITHOUT_WEB}\n[web]\nhost = "{host}"\n', "test")
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", '"8791"'])
 def test_an_impossible_port_is_bad_configuration(port: str) -> None:
     """A port is a number from 0 to 65535."""
     with pytest.raises(ConfigError, match=r"web\.port|\$\.web\.port"):
-        parse(f"{BUILTIN_TOML}\n[web]\nport = {port}\n", "test")
+        parse(f"{WITHOUT_WEB}\n[web]\nport = {port}\n", "test")
