@@ -14,10 +14,11 @@ from ibloop.adapters.simcontrol import SimControl
 from ibloop.adapters.streamfiles import read_heartbeat
 from ibloop.adapters.universe import samples_dir
 from ibloop.cli.demo_processes import DemoError, Processes
-from ibloop.cli.status import DAEMONS, newest_equity
 from ibloop.cli.terminal import coloured, facts, style, table, usd
 from ibloop.core.invariant import present
 from ibloop.core.model import Side
+from ibloop.daemons.overview import DAEMONS
+from ibloop.daemons.overview_ledger import newest_equity
 from ibloop.errors import GatewayUnavailableError
 
 READY_S_MAX = 40.0

@@ -90,6 +90,7 @@ class OrderExecutor:
         self._judge = OrderJudge(config, self._started, ACTOR)
         self._heard: set[ev.OrderReported] = set()
         self._hold: str | None = None
+        self._hold_until = 0
         self._next_valid_id = 0
         self._link_up = True
         self._pass: _Pass | None = None
@@ -281,8 +282,8 @@ class OrderExecutor:
             self._hold_for_evidence(f"an execution of {ref} cannot be explained")
 
     def _hold_for_evidence(self, why: str) -> None:
-        """Send nothing until a complete collection has told what it means."""
-        self._hold, self._wanted = why, True
+        """Send nothing until a collection that begins from now on has told what it means."""
+        self._hold, self._hold_until = why, self.want_evidence()
 
     def _stamp(self, now: Moment) -> datetime:
         """Return when a fill is recorded: after the evidence stored last, whatever the clock says.
@@ -346,7 +347,8 @@ class OrderExecutor:
         account.store_positions(tx, evidence.positions, evidence.collected_at, now.utc, ACTOR)
         account.store_values(tx, evidence.account_values, now.utc)
         self._floor = _after(stored_at)
-        self._hold = None
+        if ended.number >= self._hold_until:
+            self._hold = None
         self._judge.judge_all(tx, evidence, ended.begun, ended.sent, now.utc)
         self._note_trouble(tx, find_trouble(tx.db, evidence), now.utc)
         self.sync = Sync(ended.number, ended.begun, stored_at, evidence)

@@ -28,6 +28,12 @@ DAEMONS = (
 )
 """Daemon, its heartbeat file, the word by which it says that all is well."""
 
+EXTRAS = (("alerts", "alerts", "ready"), ("web", "web", "serving"))
+"""Daemons that trading does not need: shown once they have been started."""
+
+QUIET_WORDS = frozenset({"stopped", "unconfigured"})
+"""Words of an extra daemon that are no problem: somebody wanted it so."""
+
 
 @dataclass(frozen=True, slots=True)
 class DaemonLine:
@@ -39,11 +45,12 @@ class DaemonLine:
     pid: int | None
     detail: str
     problem: str | None
+    build: str | None = None
 
     @property
     def word(self) -> str:
         """Return its own word; ``silent`` when that is good, but too old to be believed."""
-        well = {name: word for name, _, word in DAEMONS}
+        well = {name: word for name, _, word in (*DAEMONS, *EXTRAS)}
         return "silent" if self.problem and self.status == well[self.name] else self.status
 
 
@@ -158,17 +165,49 @@ def read_overview(
     )
 
 
+def status_data(found: Overview) -> dict[str, object]:
+    """Return what ``status`` says as flat data, so that a script finds ``.data.equity``."""
+    ledger = found.ledger
+    equity = ledger.equity if ledger else None
+    halt = found.halts[0] if found.halts else None
+    return {
+        "profile": found.profile,
+        "mode": found.mode,
+        "account": found.account,
+        "data_dir": found.data_dir,
+        "healthy": found.healthy,
+        "daemons": found.daemons,
+        "halt": {"level": halt.level.value, "reason": halt.reason} if halt else None,
+        "equity": equity.equity if equity else None,
+        "equity_source": equity.source if equity else None,
+        "equity_as_of": equity.as_of if equity else None,
+        "cash": ledger.cash if ledger else None,
+        "guard": ledger.guard if ledger else None,
+        "last_run": ledger.runs[0].run if ledger and ledger.runs else None,
+        "unknown_orders": len(ledger.unknown) if ledger else None,
+        "undelivered_alerts": ledger.undelivered if ledger else None,
+        "alerts": ledger.alerts if ledger else (),
+        "note": found.note,
+        "next": found.next,
+    }
+
+
 def daemon_lines(stream_dir: Path, now: Moment, age_s_max: float) -> tuple[DaemonLine, ...]:
-    """Return each daemon as its heartbeat shows it at ``now``."""
+    """Return each daemon as its heartbeat shows it at ``now``; extras only once started."""
     lines = []
-    for name, file, healthy in DAEMONS:
+    for name, file, healthy in (*DAEMONS, *EXTRAS):
         beat = read_heartbeat(stream_dir, file)
+        is_extra = (name, file, healthy) in EXTRAS
         if beat is None:
-            lines.append(DaemonLine(name, "not running", None, None, "", "no heartbeat"))
+            if not is_extra:
+                lines.append(DaemonLine(name, "not running", None, None, "", "no heartbeat"))
             continue
         trouble = silence(Pulse(beat.status, beat.stamp), now, age_s_max, healthy)
+        if is_extra and beat.status in QUIET_WORDS:
+            trouble = None
         age_s = round(now.age_s(beat.stamp), 1)
-        lines.append(DaemonLine(name, beat.status, age_s, beat.pid, beat.detail, trouble))
+        detail, build = beat.detail, beat.build
+        lines.append(DaemonLine(name, beat.status, age_s, beat.pid, detail, trouble, build))
     return tuple(lines)
 
 
@@ -213,12 +252,15 @@ def advice(
     elif halts:
         yield "find out why trading is halted, then `ibloop resume REASON`"
     ill = [line for line in daemons if line.problem is not None]
-    if len(ill) == len(daemons):
+    if all(line in ill for line in daemons[: len(DAEMONS)]):
         yield "start the daemons: `ibloop gateway run`, then stream, executor and guard"
     else:
         for line in ill:
             told = line.problem if line.word == "silent" else line.detail
             yield f"look after the {line.name}: {told or line.word}"
+    builds = {line.build for line in daemons if line.build and line.problem is None}
+    if len(builds) > 1:
+        yield f"restart the daemons: they run different builds ({', '.join(sorted(builds))})"
     if ledger is None:
         return
     if ledger.unknown:

@@ -109,6 +109,7 @@ class LedgerView:
     positions: tuple[Position, ...]
     positions_as_of: datetime | None
     alerts: tuple[Alert, ...]
+    undelivered: int
     tally: Tally
 
 
@@ -150,6 +151,7 @@ def read_ledger(db: Connection, limits: Limits) -> LedgerView:
         positions=account.positions(db),
         positions_as_of=account.positions_as_of(db),
         alerts=alerts.listing(db, limits.alerts),
+        undelivered=alerts.waiting_count(db),
         tally=_tally(db),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 
-from ibloop.daemons.overview import Overview, PositionLine, QuoteLine
+from ibloop.daemons.overview import Overview, PositionLine, QuoteLine, status_data
 from ibloop.daemons.overview_ledger import RunDetails, order_data
 
 
@@ -18,28 +18,8 @@ def document(noun: str, data: object) -> bytes:
 
 def overview(found: Overview) -> dict[str, object]:
     """Return the data of ``overview``: that of ``status``, and how the stream and the run are."""
-    ledger = found.ledger
-    equity = ledger.equity if ledger else None
-    halt = found.halts[0] if found.halts else None
-    runs = ledger.runs if ledger else ()
     return {
-        "profile": found.profile,
-        "mode": found.mode,
-        "account": found.account,
-        "data_dir": found.data_dir,
-        "healthy": found.healthy,
-        "daemons": found.daemons,
-        "halt": {"level": halt.level.value, "reason": halt.reason} if halt else None,
-        "equity": equity.equity if equity else None,
-        "equity_source": equity.source if equity else None,
-        "equity_as_of": equity.as_of if equity else None,
-        "cash": ledger.cash if ledger else None,
-        "guard": ledger.guard if ledger else None,
-        "last_run": runs[0].run if runs else None,
-        "unknown_orders": len(ledger.unknown) if ledger else None,
-        "alerts": ledger.alerts if ledger else (),
-        "note": found.note,
-        "next": found.next,
+        **status_data(found),
         "at": found.at.utc,
         "halts": found.halts,
         "market": found.market,

@@ -9,7 +9,7 @@ NOTHING = "\N{EN DASH}"
 PLACES_MAX = 4
 
 TONES = {
-    "good": ("ok", "connected", "ready", "watching", "done", "filled", "live", "passed"),
+    "good": ("ok", "connected", "ready", "watching", "done", "filled", "live", "passed", "serving"),
     "warn": (
         *("warn", "warning", "degraded", "starting", "synchronising", "restarting", "silent"),
         *("waiting_login", "waiting_2fa", "reduce_only", "reduce-only", "partial", "canceled"),

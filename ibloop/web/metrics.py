@@ -90,6 +90,7 @@ def _ledger(ledger: LedgerView) -> Iterator[Metric]:
     orders = {(state.value,): tally.orders.get(state, 0) for state in OrderState}
     yield _labelled("ibloop_orders", "Orders by their present status.", orders.items(), ("status",))
     yield CounterMetricFamily("ibloop_fills", "Executions in the ledger.", value=tally.fills)
+    yield _gauge("ibloop_alerts_undelivered", "Alerts that wait for delivery.", ledger.undelivered)
     held = sum(1 for position in ledger.positions if position.quantity)
     yield _gauge("ibloop_positions", "Symbols held, by the broker.", held)
 

@@ -10,7 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ibloop.adapters.host import build_id
 from ibloop.core.lifecycle import REASON_ADVICE, RunState
-from ibloop.daemons.overview import DaemonLine, HaltLine, Overview, command_options, resume_command
+from ibloop.daemons.overview import (
+    DAEMONS,
+    DaemonLine,
+    HaltLine,
+    Overview,
+    command_options,
+    resume_command,
+)
 from ibloop.daemons.overview_ledger import Limits, RunDetails
 from ibloop.web import formats
 from ibloop.web.source import Source
@@ -117,7 +124,7 @@ def summary(found: Overview) -> str:
     if unknown:
         parts.append(f"{_count(unknown, 'order')} of unknown fate.")
     ill = [line for line in found.daemons if line.problem]
-    if len(ill) == len(found.daemons):
+    if all(line in ill for line in found.daemons[: len(DAEMONS)]):
         parts.append("No daemon is running." if _all_down(ill) else "No daemon is well.")
     elif ill:
         parts.append(" ".join(f"The {line.name} is {line.word}." for line in ill))

@@ -90,7 +90,7 @@ BAD_CONFIGS = {
     "not TOML": ("mode = paper", "is not valid TOML"),
     "not even nearly": ("[" * 400, "is not valid TOML"),
     "unknown table": (BUILTIN_TOML + "\n[typo]\nx = 1\n", "unknown key 'typo'"),
-    "unknown key": (BUILTIN_TOML + "peak_los = 1\n", "unknown key 'guard.peak_los'"),
+    "unknown key": (BUILTIN_TOML + "peak_los = 1\n", "unknown key 'web.peak_los'"),
     "nan limit": (BUILTIN_TOML.replace("= 15_000", "= nan"), "limits.order_value_usd_max"),
     "infinite limit": (BUILTIN_TOML.replace("= 15_000", "= inf"), "limits.order_value_usd_max"),
     "quoted nan": (BUILTIN_TOML.replace("= 15_000", '= "NaN"'), "limits.order_value_usd_max"),

@@ -11,8 +11,8 @@ from ibloop.adapters.host import SystemClock
 from ibloop.adapters.ledger import account
 from ibloop.adapters.ledger.connection import open_ledger
 from ibloop.adapters.streamfiles import heartbeat_document, status_path, write_status
-from ibloop.cli.status import DAEMONS
 from ibloop.core.model import AccountValues, Mode, Moment
+from ibloop.daemons.overview import DAEMONS
 
 ACCOUNT = "DU1234567"
 

@@ -649,11 +649,18 @@ def test_a_report_about_a_planned_order_holds_every_send(house: House) -> None:
     house.broker.emit(ev.OrderReported("ibl:K1:CCC:B:0", 99, 9999, "Submitted"))
     house.settle()
     assert "never sent" in str(house.desk._not_now())
-    assert house.states()["CCC"] == "planned"
+    house.play(1)
+    house.broker.emit(ev.OrderReported("ibl:K1:DDD:B:0", 98, 9998, "Submitted"))
+    house.settle()
+    house.broker.finish_evidence()
+    house.settle()
+    assert "ibl:K1:DDD:B:0" in str(house.desk._not_now())
+    house.play(1)
     house.broker.evidence_held = False
     house.broker.finish_evidence()
-    house.play(2)
+    house.settle()
     assert house.desk._not_now() is None
+    assert house.sent() == ["AAA", "BBB"]
 
 
 def test_a_fill_of_a_planned_order_stops_the_run(house: House) -> None:

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from ibloop.adapters.ledger import runs
 from ibloop.adapters.ledger.connection import open_ledger
+from ibloop.adapters.streamfiles import heartbeat_document, status_path, write_status
 from ibloop.core.model import HaltLevel, MarketDataType, Mode
 from ibloop.core.orders import PlanLine
 from ibloop.daemons.overview_ledger import Limits, read_ledger
@@ -73,6 +74,7 @@ def test_before_anything_has_run_the_pages_say_what_to_do(
     answer = visit(bare).get("/" if name == "overview" else f"/{name}")
     assert answer.status_code == 200
     text = text_of(answer.text)
+    assert "No daemon is running." in text
     assert "nothing has run yet" in text
     assert "start the daemons" in text
     assert re.search(r"No (fill|order|run|alert)\b", text) is None
@@ -119,6 +121,13 @@ def test_a_silent_daemon_is_called_silent(scene: Scene, visit: Visit) -> None:
     assert "The stream is silent. The executor is silent. The guard is silent." in text
     assert "last heartbeat 60.0 s ago, allowed 10 s" in text
     assert "Gateway" not in re.findall(r"(\w+) ▲ silent", text)
+
+
+def test_the_page_does_not_count_itself(bare: Scene, visit: Visit) -> None:
+    """Its own heartbeat is no sign that the loop runs."""
+    document = heartbeat_document("serving", bare.clock.now())
+    write_status(status_path(bare.profile.stream_dir, "web"), document)
+    assert "No daemon is running." in text_of(visit(bare).get("/").text)
 
 
 def test_an_unusable_quote_says_why(scene: Scene, visit: Visit) -> None:

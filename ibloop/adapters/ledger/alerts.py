@@ -107,6 +107,12 @@ def waiting(db: Connection, limit: int) -> tuple[Alert, ...]:
     return tuple(_alert(row) for row in found)
 
 
+def waiting_count(db: Connection) -> int:
+    """Return how many alerts still wait for delivery."""
+    sql = f"SELECT count(*) FROM alerts WHERE {_WAITING}"  # noqa: S608  (constant)
+    return int(db.execute(sql).fetchone()[0])
+
+
 def backlog(db: Connection, dead_since: datetime) -> Backlog:
     """Return how many alerts wait, and the last one that has died since a moment."""
     count, oldest = db.execute(
