@@ -37,12 +37,16 @@ class RunPlanner:
         positions = {p.symbol: p.quantity for p in evidence.positions}
         symbols = sorted({*weights, *positions})
         quotes = self._quotes.read(symbols)
+        held_as = {p.symbol: p.con_id for p in evidence.positions}
         limits = self._config.limits
         return build_plan(
             weights,
             positions,
             self._instruments,
-            {symbol: self._price(symbol, quotes.get(symbol), now) for symbol in symbols},
+            {
+                symbol: self._price(symbol, held_as.get(symbol), quotes.get(symbol), now)
+                for symbol in symbols
+            },
             equity_usd=evidence.account_values.net_liquidation,
             cash_usd=evidence.account_values.total_cash,
             rules=PlanRules(
@@ -53,8 +57,11 @@ class RunPlanner:
             ),
         )
 
-    def _price(self, symbol: str, quote: Quote | None, now: Moment) -> Price:
+    def _price(self, symbol: str, held_as: int | None, quote: Quote | None, now: Moment) -> Price:
+        """Return the price, or why the symbol cannot be traded: three sources must mean it."""
         instrument = self._instruments.get(symbol)
+        if instrument is not None and held_as not in {None, instrument.con_id}:
+            return Price(None, f"held as contract {held_as}, the universe has {instrument.con_id}")
         if quote is not None and instrument is not None and quote.con_id != instrument.con_id:
             found = f"the quote is of contract {quote.con_id}, not {instrument.con_id}"
             return Price(None, found, quote.source.value)

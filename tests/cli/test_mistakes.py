@@ -98,7 +98,7 @@ BAD_CONFIGS = {
     "missing limit": (BUILTIN_TOML.replace("order_value_usd_max = 15_000", ""), "order_value_usd"),
     "per cent": (BUILTIN_TOML.replace("kill = 0.05", "kill = 5"), "is a fraction of 1"),
     "live account": (BUILTIN_TOML.replace("DU1234567", "U1234567"), "mode paper expects"),
-    "live port": (BUILTIN_TOML.replace("port = 0", "port = 4001"), "refuses the live port"),
+    "live port": (BUILTIN_TOML.replace("port = 0", "port = 4001", 1), "refuses the live port"),
     "live and simulated": (BUILTIN_TOML.replace('"paper"', '"live"'), "mode live"),
     "no such zone": (BUILTIN_TOML.replace('"always"', '"always"\ntimezone = "X/Y"'), "timezone"),
 }
@@ -299,7 +299,7 @@ def test_a_port_in_use_is_bad_configuration(process: Callable, tmp_path: Path) -
     """78 from the daemon, for a restart would not free the port; the last line says where."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        text = BUILTIN_TOML.replace("port = 0", f"port = {port}")
+        text = BUILTIN_TOML.replace("port = 0", f"port = {port}", 1)
         (tmp_path / "ibloop.toml").write_text(text, encoding="utf-8")
         said = process("gateway", "run")
     assert (said.code, said.out) == (78, "")

@@ -66,6 +66,19 @@ def test_a_missing_quote_becomes_a_refused_order(house: House) -> None:
     assert [u.symbol for u in plan(house).unpriced] == ["BBB"]
 
 
+def test_a_holding_of_another_contract_is_not_traded(house: House) -> None:
+    """Shares under our symbol but of another contract are not the universe's: no order on them."""
+    made = planner(house)
+    evidence = house.broker.evidence()
+    held = tuple(replace(p, con_id=7) if p.symbol == "AAA" else p for p in evidence.positions)
+    found = made.plan(
+        made.snapshot_of(house.run()), replace(evidence, positions=held), house.clock.now()
+    )
+    assert "AAA" not in {i.symbol for i in found.intents}
+    (refused,) = (u for u in found.unpriced if u.symbol == "AAA")
+    assert "contract 7" in refused.reason
+
+
 def test_limits_are_asked_with_what_was_sent_today(house: House) -> None:
     """Turnover and number of orders of the day, at the market's date."""
     made, now = plan(house), house.clock.now()

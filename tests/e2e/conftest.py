@@ -37,7 +37,7 @@ DOCUMENT = {"stream": "status"}
 """The heartbeat files that are not named like their daemon."""
 
 SLOW_TOML = (
-    BUILTIN_TOML.replace("port = 0", 'port = 0\nsim_args = ["--speed", "60", "--seed", "7"]')
+    BUILTIN_TOML.replace("port = 0", 'port = 0\nsim_args = ["--speed", "60", "--seed", "7"]', 1)
     # A run takes some seconds, so that there is a middle of it, and silence is noticed soon.
     .replace("orders_per_second_max = 20", "orders_per_second_max = 6")
     .replace("heartbeat_age_s_max = 10", "heartbeat_age_s_max = 5")
