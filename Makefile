@@ -25,7 +25,7 @@ sim: setup ## Run the simulated IB Gateway alone
 	@$(BIN)/ibloop sim
 
 test: setup-dev ## Run every test
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 test-fast: setup-dev ## Run the tests that start no processes
 	@$(BIN)/pytest -m "not e2e" -n 2
