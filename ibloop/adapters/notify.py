@@ -4,6 +4,8 @@ import os
 import socket
 from collections.abc import Mapping
 
+SEND_S_MAX = 1.0  # the kernel queues a few datagrams; a daemon does not hang on a busy systemd
+
 
 def notify(*assignments: str, environ: Mapping[str, str] = os.environ) -> bool:
     """Send assignments such as ``READY=1``; return whether the service manager took them.
@@ -18,6 +20,7 @@ def notify(*assignments: str, environ: Mapping[str, str] = os.environ) -> bool:
     name = "\0" + address[1:] if address[0] == "@" else address
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.settimeout(SEND_S_MAX)
             sender.connect(name)
             sender.sendall(message.encode(errors="replace"))
     except OSError:

@@ -14,9 +14,10 @@ def config() -> None:
 
 
 @config.command()
+@click.option("--toml", is_flag=True, help="Print the file itself, to start one of your own from.")
 @json_option
 @pass_context
-def show(context: Context, as_json: bool) -> None:
+def show(context: Context, toml: bool, as_json: bool) -> None:
     """Show every value in force and where the configuration comes from.
 
     \b
@@ -24,6 +25,12 @@ def show(context: Context, as_json: bool) -> None:
       ibloop config show --profile paper
     """
     profile = context.profile
+    if toml:
+        from ibloop.config import BUILTIN_TOML
+
+        text = profile.source.read_text(encoding="utf-8") if profile.source else BUILTIN_TOML
+        click.echo(text, nl=False)
+        return
     source = str(profile.source) if profile.source else "built-in sim profile"
     rows = list(flatten(profile.config, ""))
     data = {
@@ -48,6 +55,7 @@ def check(context: Context, as_json: bool) -> None:
       ibloop config check --config ibloop.toml
     """
     from ibloop.adapters.universe import load_universe
+    from ibloop.core.model import Mode
 
     profile = context.profile
     universe = load_universe(profile)
@@ -61,6 +69,8 @@ def check(context: Context, as_json: bool) -> None:
         f"ok: {profile.config.mode} account {profile.config.account}, {data['instruments']} names"
     )
     emit("config", data, as_json, text)
+    if profile.config.mode is Mode.LIVE:
+        click.echo("live trading is refused in this version: it cannot be armed", err=True)
 
 
 def flatten(value: object, prefix: str) -> list[tuple[str, object]]:

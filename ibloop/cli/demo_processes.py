@@ -55,6 +55,13 @@ class Processes:
             if code is not None:
                 raise DemoError(f"{name} has ended with {code}; its log: {self._log(name)}")
 
+    def revive(self) -> list[str]:
+        """Start again what has ended by itself, as systemd would; return the names."""
+        ended = [name for name, process in self._running.items() if process.poll() is not None]
+        for name in ended:
+            self.start(name)
+        return ended
+
     def stop(self, *names: str) -> None:
         """Stop the named daemons (default all), last started first."""
         stopping = {n: self._running.pop(n) for n in reversed(names or tuple(self._running))}

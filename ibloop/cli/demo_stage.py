@@ -28,6 +28,7 @@ def play(directory: Path, *, once: bool) -> Exit:
     """
     _refuse_foreign(directory)
     with DaemonLock(writable(directory.parent), "demo"):
+        _refuse_in_use(directory)
         _make_anew(directory)
         config = directory / CONFIG_NAME
         options = ["--config", str(config), "--data", str(directory)]
@@ -67,6 +68,13 @@ def _refuse_foreign(directory: Path) -> None:
         raise ConfigError(f"cannot look into {directory}: {error.strerror}") from None
     if directory.is_symlink() or not (is_empty or is_ours):
         raise ConfigError(f"{directory} holds something else than a demo; move it away")
+
+
+def _refuse_in_use(directory: Path) -> None:
+    """Raise LockHeldError while a daemon runs there: its ledger would be deleted under it."""
+    for lock in sorted((directory / "locks").glob("*.lock")):
+        with DaemonLock(directory, lock.stem):
+            pass
 
 
 def _make_anew(directory: Path) -> None:

@@ -23,6 +23,7 @@ from ibloop.errors import GatewayUnavailableError
 
 READY_S_MAX = 40.0
 HALT_S_MAX = 30.0
+REVIVE_S = 1.0
 SHOCK = -0.3
 PARTIAL_SYMBOL, REJECTED_SYMBOL = "TANU", "UNFU"
 
@@ -51,8 +52,9 @@ class Story:
         """Keep everything running until Ctrl-C."""
         click.echo(f"\nThe loop runs on: {self._page_url()} shows it, Ctrl-C ends it.", err=True)
         while True:
-            self._processes.check()
-            time.sleep(0.5)
+            for name in self._processes.revive():
+                _say(f"{name} had ended; started again, as systemd would")
+            time.sleep(REVIVE_S)
 
     def end(self) -> None:
         """Stop the daemons, write the simulator's truth, stop the simulator."""

@@ -86,6 +86,8 @@ def _profile(context: Context) -> Iterator[Check]:
         return
     source = str(profile.source) if profile.source else "built-in sim profile"
     yield Check("configuration", True, f"{source}: {profile.config.mode} {profile.config.account}")
+    if profile.config.mode == "live":
+        yield Check("live trading", False, "refused in this version", "use a paper account")
     yield _asked("universe", lambda: f"{len(load_universe(profile).instruments)} names")
     yield _data_dir(context)
     yield from _ledger(context)
@@ -116,15 +118,21 @@ def _data_dir(context: Context) -> Check:
 
 def _ledger(context: Context) -> Iterator[Check]:
     from ibloop.adapters.ledger.check import check
+    from ibloop.adapters.ledger.identity import identity
 
     if not os.path.exists(context.profile.ledger_path):  # noqa: PTH110  # False, not an error
         yield Check("ledger", True, "none to be seen; it is made when the executor first starts")
         return
     try:
         with closing(context.open_readonly()) as db:
-            problems = check(db)
+            problems, owner = check(db), identity(db)
     except IbloopError as error:
         yield Check("ledger", False, str(error), "see the message")
+        return
+    config = context.config
+    if (owner.mode, owner.account) != (config.mode, config.account):
+        found = f"belongs to {owner.mode} account {owner.account}"
+        yield Check("ledger", False, found, "use a data directory of its own for this account")
         return
     text = f"{len(problems)} problems" if problems else "whole, audit chain intact"
     yield Check("ledger", not problems, text, "`ibloop db check` names them" if problems else "")

@@ -48,7 +48,7 @@ def rebalance_if_due(
         data = {"due": answer.due, "window": answer.window}
         emit("rebalance", data, as_json, str(answer.due))
         return
-    show(run, asked.gates, as_json)
+    show(context, run, asked.gates, as_json)
     raise SystemExit(exit_code(run, waited=wait, existed=asked.existed))
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import click
 
 from ibloop.cli.common import Context, Reason, operator, pass_context
-from ibloop.errors import Exit
+from ibloop.errors import Exit, LedgerError
 
 
 @click.command()
@@ -33,12 +33,18 @@ def halt(context: Context, reason: str, level: str) -> None:
     from ibloop.core.model import HaltLevel
 
     by, now = operator(), datetime.now(UTC)
-    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
+    try:
+        opened = context.open_ledger(create=False)
+    except LedgerError as error:
+        file = context.data_dir / "HALT"
+        raise LedgerError(f"{error}; without a ledger: echo {level} > {file}") from None
+    with closing(opened) as ledger, ledger.transaction() as tx:
         halt_id = halts.halt(tx, HaltLevel(level), reason, "cli", by, now)
         text = f"trading halted ({level}) by {by}: {reason}"
         alerts.raise_alert(tx, "critical", "halt.requested", str(halt_id), text, None, now, by)
     wake(context.profile.stream_dir)
-    click.echo(f"halted at level {level}; `ibloop resume REASON` ends it", err=True)
+    what = f"{context.config.account} ({context.config.mode}, {context.data_dir})"
+    click.echo(f"halted {what} at level {level}; `ibloop resume REASON` ends it", err=True)
 
 
 @click.command()

@@ -104,13 +104,14 @@ def rebalance(
         run = wait_for_end(context, ledger.db, asked.run) if wait else asked.run
     if asked.existed:
         click.echo(f"run {run_key} exists already; nothing was queued", err=True)
-    show(run, asked.gates, as_json)
+    show(context, run, asked.gates, as_json)
     raise SystemExit(exit_code(run, waited=wait, existed=asked.existed))
 
 
-def show(run: "Run", gates: "tuple[Gate, ...]", as_json: bool) -> None:
+def show(context: Context, run: "Run", gates: "tuple[Gate, ...]", as_json: bool) -> None:
     """Print what became of the request."""
     from ibloop.core.lifecycle import REASON_ADVICE
+    from ibloop.daemons.overview import complete
 
     data = {
         "run_id": run.run_id,
@@ -124,7 +125,8 @@ def show(run: "Run", gates: "tuple[Gate, ...]", as_json: bool) -> None:
     reason = f" ({run.reason}: {run.detail})" if run.reason else ""
     emit("rebalance", data, as_json, f"{run.run_key}\t{coloured(run.status)}{reason}")
     if run.reason in REASON_ADVICE:
-        click.echo(f"what to do: {REASON_ADVICE[run.reason]}", err=True)
+        advice = complete(REASON_ADVICE[run.reason], context.profile)
+        click.echo(f"what to do: {advice}", err=True)
 
 
 def wait_for_end(context: Context, db: "Connection", run: "Run") -> "Run":

@@ -78,7 +78,7 @@ def show(context: Context, name: str, as_json: bool) -> None:
     with closing(context.open_readonly()) as db:
         found = run_named(db, name)
         data = _details(db, found)
-    emit("run", data, as_json, lambda: _page(found, data))
+    emit("run", data, as_json, lambda: _page(context, found, data))
 
 
 def _details(db: "Connection", found: "Run") -> dict[str, object]:
@@ -106,12 +106,12 @@ def _details(db: "Connection", found: "Run") -> dict[str, object]:
     return {"run": found, "pretrade": pretrade, "plan": lines, "orders": rows}
 
 
-def _page(found: "Run", data: dict[str, object]) -> str:
+def _page(context: Context, found: "Run", data: dict[str, object]) -> str:
     from ibloop.cli.orders import COLUMNS, order_line
 
     plan: list[dict[str, object]] = data["plan"]  # type: ignore[assignment]
     sent: list[dict[str, object]] = data["orders"]  # type: ignore[assignment]
-    pages = [facts(_facts(found, data["pretrade"]))]
+    pages = [facts(_facts(context, found, data["pretrade"]))]
     if plan:
         rows = [[line[name] for name in PLAN_COLUMNS.values()] for line in plan]
         pages.append(table(tuple(PLAN_COLUMNS), rows, "Plan"))
@@ -120,11 +120,13 @@ def _page(found: "Run", data: dict[str, object]) -> str:
     return "\n\n".join(pages)
 
 
-def _facts(found: "Run", pretrade: object) -> list[tuple[str, str]]:
+def _facts(context: Context, found: "Run", pretrade: object) -> list[tuple[str, str]]:
     from ibloop.adapters.ledger.snapshots import PreTrade
     from ibloop.core.lifecycle import REASON_ADVICE
+    from ibloop.daemons.overview import complete
 
     reason = f" ({found.reason})" if found.reason else ""
+    advice = REASON_ADVICE.get(found.reason, "") if found.reason else ""
     asked = pretrade if isinstance(pretrade, PreTrade) else None
     gates: list[dict[str, object]] = asked.gates if asked else []  # type: ignore[assignment]
     failed = [gate for gate in gates if not gate["passed"]]
@@ -132,7 +134,7 @@ def _facts(found: "Run", pretrade: object) -> list[tuple[str, str]]:
     return [
         ("run", f"{found.run_key}  {coloured(found.status)}{reason}"),
         ("detail", found.detail),
-        ("next", REASON_ADVICE.get(found.reason, "") if found.reason else ""),
+        ("next", complete(advice, context.profile)),
         ("created", f"{found.created_at:%F %T} UTC, attempt {found.attempt}, id {found.run_id}"),
         ("targets", asked.targets_path if asked else ""),
         ("snapshot", found.snapshot_id or ""),
@@ -183,7 +185,7 @@ def retry(context: Context, name: str, file: Path | None, as_json: bool) -> None
             targets_path=path.absolute(),
             requested_by=operator(),
         )
-    show_request(asked.run, asked.gates, as_json)
+    show_request(context, asked.run, asked.gates, as_json)
     raise SystemExit(exit_code(asked.run, waited=False, existed=False))
 
 

@@ -191,7 +191,7 @@ REASON_ADVICE: dict[RunReason, str] = {
     RunReason.WINDOW_TOO_SHORT: "ask again in the next session",
     RunReason.TARGETS_STALE: "write a fresh targets file",
     RunReason.TARGETS_INVALID: "mend the targets file, check it with `ibloop targets validate`",
-    RunReason.GUARD_HALTED: "find out why (`ibloop status`), then `ibloop resume`",
+    RunReason.GUARD_HALTED: "find out why (`ibloop status`), then `ibloop resume REASON`",
     RunReason.GUARD_SILENT: "start the guard (`ibloop guard run`)",
     RunReason.EXECUTOR_SILENT: "start the executor (`ibloop executor run`)",
     RunReason.ACCOUNT_STALE: "wait until the executor has synchronised, see `ibloop status`",

@@ -1,7 +1,7 @@
 """From a plan to the orders that are written down: each one planned, or refused with a reason."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -44,11 +44,13 @@ def _checked(
     intent: Intent, plan: Plan, instrument: Instrument, limits: Limits, terms: OrderTerms
 ) -> Order:
     held = next(line.baseline_quantity for line in plan.lines if line.symbol == intent.symbol)
-    breaches = check_order(intent, instrument, equity_usd=plan.equity_usd, held=held, limits=limits)
     price = limit_price(intent.side, intent.price, instrument, limits.price_collar_fraction)
     if price <= 0:
         text = f"no price of {intent.symbol} on its tick grid lies inside the collar"
         return _unsendable(intent, terms, ("price_collar_fraction", text))
+    # At the limit price, the worst a fill can cost: the send will be measured by it, too.
+    worst = replace(intent, price=price)
+    breaches = check_order(worst, instrument, equity_usd=plan.equity_usd, held=held, limits=limits)
     refusal = (breaches[0].check, "; ".join(map(str, breaches))) if breaches else None
     return _order(terms, intent.symbol, intent.con_id, intent.side, intent.quantity, price, refusal)
 

@@ -30,7 +30,7 @@ from ibloop.core.model import (
 )
 from ibloop.core.orders import Intent, commission_bound_usd, limit_price
 from ibloop.core.quotes import mid, problem
-from ibloop.core.risk import Breach, SendContext, check_send, halt_allows, second_is_free
+from ibloop.core.risk import Breach, SendContext, check_send, second_is_free
 from ibloop.core.sessions import day_start
 
 _log = log.get(__name__)
@@ -133,9 +133,6 @@ class OrderSender:
         if order.quantity != order.quantity.to_integral_value():
             return Breach("lot", f"{order.quantity} shares", "whole shares", "mend the universe")
         context = self._context(tx, run, order, quote, now)
-        if not halt_allows(context.halt, order.side, order.quantity, context.held):
-            found = f"{order.side} of {order.quantity} with {context.held} held"
-            return Breach("guard_halted", found, "reducing orders only", "see `ibloop status`")
         price = self._limit_price(order, instrument, quote)
         intent = Intent(order.symbol, order.con_id, order.side, order.quantity, price)
         return next(iter(check_send(intent, instrument, price, context, self._config.limits)), None)

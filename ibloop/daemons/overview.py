@@ -4,6 +4,7 @@ What ``ibloop status`` says on one screen, LiveTrade on its page and the JSON AP
 once. Nothing here writes, and nothing that is missing is an error: it is told in words.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,8 @@ DAEMONS = (
 
 EXTRAS = (("alerts", "alerts", "ready"), ("web", "web", "serving"))
 """Daemons that trading does not need: shown once they have been started."""
+
+COMMAND = re.compile("`(ibloop [^`]+)`")
 
 QUIET_WORDS = frozenset({"stopped", "unconfigured"})
 """Words of an extra daemon that are no problem: somebody wanted it so."""
@@ -161,7 +164,7 @@ def read_overview(
         positions=tuple(_position_lines(ledger, quotes, now, config)),
         ledger=ledger,
         note=note,
-        next=tuple(advice(profile, daemons, halts, ledger)),
+        next=tuple(complete(text, profile) for text in advice(profile, daemons, halts, ledger)),
     )
 
 
@@ -238,6 +241,11 @@ def command_options(profile: Profile) -> str:
     return (
         f"--config {source} --data {profile.data_dir}" if source else f"--data {profile.data_dir}"
     )
+
+
+def complete(text: str, profile: Profile) -> str:
+    """Return advice whose `ibloop ...` commands name the profile, ready to be pasted."""
+    return COMMAND.sub(lambda found: f"`{found[1]} {command_options(profile)}`", text)
 
 
 def advice(

@@ -89,6 +89,19 @@ def test_a_socket_with_a_path(tmp_path_factory: pytest.TempPathFactory) -> None:
         Path(path).unlink()
 
 
+def test_a_manager_that_does_not_listen_hangs_nobody(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the kernel's queue is full the message is lost, not the daemon."""
+    monkeypatch.setattr("ibloop.adapters.notify.SEND_S_MAX", 0.01)
+    for _ in range(100_000):
+        if not notify("STATUS=busy"):
+            break
+    else:
+        pytest.fail("expected the queue to be full at some time")
+    assert set(manager.messages()) == {"STATUS=busy"}
+
+
 @pytest.mark.parametrize("address", ["", "relative", "/nonexistent/notify"])
 def test_nobody_listens(address: str) -> None:
     """Outside systemd, or with its socket gone, nothing happens and nothing raises."""

@@ -152,7 +152,6 @@ def test_the_mode_must_agree_with_the_profile(ibloop: Callable) -> None:
     "command",
     [
         ("rebalance", "--targets", TARGETS),
-        ("halt", "x"),
         ("db", "migrate"),
         ("demo",),
         *((daemon, "run") for daemon in ("gateway", "stream", "executor", "guard")),
@@ -171,11 +170,19 @@ def test_a_data_directory_must_be_usable(
     assert files(tmp_path) == {"a-file": b"mine"}
 
 
+def test_a_halt_where_nothing_runs_is_no_success(ibloop: Callable) -> None:
+    """Halting a ledger that is not the loop's would be a false comfort: 78, and the way out."""
+    said = ibloop("halt", "x", "--level", "kill")
+    assert said.code == 78
+    assert "echo kill >" in sentence(said.err)
+    assert files(Path()) == {}
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_data_directory_must_be_writable(ibloop: Callable) -> None:
     """78 before anything is written."""
     Path("data").mkdir(mode=0o555)
-    said = ibloop("halt", "x")
+    said = ibloop("db", "migrate")
     assert said.code == 78
     assert "is not writable" in sentence(said.err)
 

@@ -81,7 +81,7 @@ def test_a_halt_is_shown_with_the_way_out(ibloop: Callable, well: Path) -> None:
     said = ibloop("status", "--data", well)
     assert said.code == 3
     assert "HALTED\tpause: prices look wrong" in said.out
-    assert "`ibloop resume REASON`" in said.out
+    assert "`ibloop resume REASON --data" in said.out
     assert ibloop("resume", "checked", "--data", well).code == 0
     assert ibloop("status", "--data", well).code == 0
 

@@ -68,12 +68,15 @@ def test_the_first_order_travels_alone(house: House) -> None:
 
 def test_a_fill_proves_the_canary(house: House) -> None:
     """An execution can overtake the acknowledgement, which then may never come."""
-    house.script("AAA", silent=True)
-    house.queue()
-    house.until(lambda: bool(house.broker.live))
+    house.script("CCC", silent=True)
+    for symbol in ("DDD", "EEE"):
+        house.script(symbol, ack_after_s=9)
+    house.queue(weights={"AAA": "0.1", "BBB": "0.1", "CCC": "0.1", "DDD": "0.11", "EEE": "0.12"})
+    house.until(lambda: bool(house.broker.executions))
+    assert house.sent() == ["CCC"]
     house.broker.emit(ev.Executed(house.broker.executions[0]))
     house.settle()
-    assert len(house.sent()) > 1
+    assert house.sent() == ["CCC", "DDD", "EEE"]
 
 
 def test_buys_wait_for_the_sells(house: House) -> None:
@@ -268,6 +271,9 @@ QUOTE_FAULTS: dict[str, dict[str, object]] = {
 }
 
 
+PRICES_OF_AAA = {"far from the close": {"close": D(4)}}
+
+
 @pytest.mark.parametrize("fault", QUOTE_FAULTS)
 def test_a_price_that_cannot_be_used_sends_nothing(house: House, fault: str) -> None:
     """The order is refused with market_data_error, the others go on (P11)."""
@@ -277,6 +283,16 @@ def test_a_price_that_cannot_be_used_sends_nothing(house: House, fault: str) -> 
     assert house.sent() == ["AAA", "BBB", "DDD", "EEE"]
     refused = order(house, "CCC")
     assert (refused.reject_source, refused.reject_code) == ("ibloop", "market_data_error")
+
+
+@pytest.mark.parametrize("fault", QUOTE_FAULTS)
+def test_a_price_that_went_bad_after_the_plan_sends_nothing(house: House, fault: str) -> None:
+    """The send judges the quote of its own moment, by the same rules."""
+    house.plan()
+    house.quotes.freeze("AAA", **(QUOTE_FAULTS[fault] | PRICES_OF_AAA.get(fault, {})))
+    assert house.until_ended().status is RunState.PARTIAL
+    assert "AAA" not in house.sent()
+    assert order(house, "AAA").reject_code == "market_data_error"
 
 
 def test_a_stale_quote_at_sending_is_refused(house: House) -> None:

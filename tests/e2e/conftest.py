@@ -41,7 +41,7 @@ SLOW_TOML = (
     # A run takes some seconds, so that there is a middle of it, and silence is noticed soon.
     .replace("orders_per_second_max = 20", "orders_per_second_max = 6")
     .replace("heartbeat_age_s_max = 10", "heartbeat_age_s_max = 5")
-    .replace("day_turnover_weight_max = 3.0", "day_turnover_weight_max = 50.0")
+    .replace("day_turnover_weight_max = 20.0", "day_turnover_weight_max = 50.0")
 )
 
 
