@@ -303,12 +303,13 @@ def test_a_gateway_run_by_a_command_is_proven_as_well(running: Box) -> None:
     assert running.show(name, "Result") == "success"
 
 
-def test_an_operator_can_halt_before_anything_ever_ran(running: Box) -> None:
-    """A ledger that the operator's command has made serves the daemons as well."""
+def test_a_ledger_made_by_an_operator_serves_the_daemons(running: Box) -> None:
+    """Whoever of the group makes the ledger, before anything ever ran, locks nobody out."""
     write_profile(running, "fresh")
-    command = ("ibloop", "halt", "not yet", "--profile", "fresh")
-    running.run(*as_user(OPERATOR, command))
+    for command in (("db", "migrate"), ("halt", "not yet")):
+        running.run(*as_user(OPERATOR, ("ibloop", *command, "--profile", "fresh")))
     running.systemctl("start", "ibloop-guard@fresh.service", "ibloop-executor@fresh.service")
-    running.until(lambda: is_active(running, "ibloop-guard@fresh.service"), "the guard")
-    assert running.show("ibloop-executor@fresh.service", "NRestarts") == "0"
-    running.systemctl("stop", "ibloop@fresh.target", "ibloop-guard@fresh.service")
+    for daemon in ("guard", "executor"):
+        name = f"ibloop-{daemon}@fresh.service"
+        assert is_active(running, name)
+        assert running.show(name, "NRestarts") == "0", running.journal(name)
