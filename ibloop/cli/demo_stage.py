@@ -44,8 +44,7 @@ def play(directory: Path, *, once: bool) -> Exit:
         except KeyboardInterrupt:
             click.echo("\nstopping", err=True)
         finally:
-            for number in ENDING_SIGNALS:  # a second Ctrl-C must not leave a daemon behind
-                signal.signal(number, signal.SIG_IGN)
+            _ignore_signals()
             story.end()
         spent_s = time.monotonic() - begun_s
         click.echo(f"\nEverything is stopped, after {spent_s:.0f} s.", err=True)
@@ -53,7 +52,14 @@ def play(directory: Path, *, once: bool) -> Exit:
 
 
 def _interrupt(_number: int, _frame: object) -> None:
+    """End the story; from here on nothing interrupts its end, not even a second Ctrl-C."""
+    _ignore_signals()
     raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    for number in ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _refuse_foreign(directory: Path) -> None:

@@ -79,8 +79,8 @@ class Story:
         self._processes.start("web")
         for name, file, healthy in (*DAEMONS[1:], ("web", "web", "serving")):
             self._await_healthy(name, file, healthy)
-        _say(f"the page:                     {style(self._page_url(), 'green')}")
-        _say(f"the simulator's control port: {self._sim().url}")
+        click.echo(f"   the page:                     {style(self._page_url(), 'green')}")
+        click.echo(f"   the simulator's control port: {self._sim().url}")
 
     def _initial_book(self) -> None:
         _title("2. The first book is bought out of cash")

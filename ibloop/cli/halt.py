@@ -33,8 +33,11 @@ def halt(context: Context, reason: str, level: str) -> None:
     from ibloop.core.model import HaltLevel
 
     by, now = operator(), datetime.now(UTC)
+    # A profile that somebody named can be halted before its first start; the built-in one in a
+    # directory where nothing runs is not what was meant.
+    is_named = context.profile.source is not None
     try:
-        opened = context.open_ledger(create=False)
+        opened = context.open_ledger(create=is_named)
     except LedgerError as error:
         file = context.data_dir / "HALT"
         raise LedgerError(f"{error}; without a ledger: echo {level} > {file}") from None
