@@ -97,7 +97,7 @@ def problem(quote: Quote | None, now: Moment, limits: QuoteLimits) -> str | None
     """Return why this quote must not price an order, as one sentence; None when it may.
 
     Only live data may: delayed data is 15 minutes old however fresh the file, frozen data is from
-    the last close. Without a known prior close the jump rule has nothing to say.
+    the last close. Without a known prior close a jump cannot be measured, which denies.
     """
     if quote is None:
         return "there is no quote"
@@ -151,7 +151,7 @@ def _price_problem(quote: Quote, limits: QuoteLimits) -> str | None:
 
 def _jump_problem(middle: Decimal, close: Decimal | None, limits: QuoteLimits) -> str | None:
     if close is None or close <= 0:
-        return None
+        return "there is no prior close to measure the price against"
     jump = abs(middle - close) / close
     if jump <= limits.jump_fraction_max:
         return None

@@ -77,7 +77,8 @@ def judge(order: Order, evidence: Evidence, refusal: Refusal | None) -> Verdict:
         return _judge_ended(order, ended[0], evidence, refusal)
     if shown:
         return _judge_open(shown[0])
-    if refusal is not None and refusal.code in REQUEST_FAILED_CODES:
+    never_seen = order.perm_id is None and order.filled_quantity == 0
+    if never_seen and refusal is not None and refusal.code in REQUEST_FAILED_CODES:
         because = f"refused with {refusal.code}, and no query shows it"
         return Verdict(OrderEvent.REJECT, None, because)
     return _lose(order, None, "neither open nor completed orders nor executions show it")

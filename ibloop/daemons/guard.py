@@ -26,7 +26,7 @@ from ibloop.core.guard import (
 )
 from ibloop.core.invariant import present
 from ibloop.core.lifecycle import ORDER_AT_BROKER
-from ibloop.core.model import HALT_ORDER, HaltLevel, Moment
+from ibloop.core.model import HALT_ORDER, HaltLevel, Moment, Position, Quote
 from ibloop.core.quotes import valuation_price
 from ibloop.core.sessions import trade_date
 from ibloop.daemons.halting import severest_halt
@@ -108,7 +108,7 @@ class TradeGuard:
         quotes = self._quotes.read([p.symbol for p in positions])
         limits = self._config.quotes
         prices: dict[str, Decimal | None] = {
-            p.symbol: valuation_price(quotes.get(p.symbol), now, limits) for p in positions
+            p.symbol: valuation_price(_of(quotes.get(p.symbol), p), now, limits) for p in positions
         }
         return value_account(positions, prices, values)
 
@@ -161,6 +161,11 @@ class TradeGuard:
             alerts.raise_alert(
                 tx, "critical", "guard.global_cancel", "", text, None, now.utc, ACTOR
             )
+
+
+def _of(quote: Quote | None, position: Position) -> Quote | None:
+    """Return the quote if it is of the very contract that is held."""
+    return quote if quote is not None and quote.con_id == position.con_id else None
 
 
 def _baseline(row: GuardRow | None) -> Baseline | None:

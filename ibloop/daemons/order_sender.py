@@ -33,6 +33,9 @@ from ibloop.core.quotes import mid, problem
 from ibloop.core.risk import Breach, SendContext, check_send, second_is_free
 from ibloop.core.sessions import day_start
 
+WRITE_DELAY_S_MAX = 3.0
+"""Longer than any commit takes: beyond it the checks in the journal are about another moment."""
+
 _log = log.get(__name__)
 
 
@@ -89,7 +92,25 @@ class OrderSender:
                 return None
             instrument = present(instrument, "instrument of an order that passed the checks")
             journalled = self._journal(tx, current, row, instrument, quote, next_valid_id, now)
-        self._place(journalled, instrument)
+        too_late = self._too_late(now)
+        if too_late is not None:
+            self._not_sent(journalled, too_late)
+        else:
+            self._place(journalled, instrument)
+        return None
+
+    def _too_late(self, journalled: Moment) -> str | None:
+        """Return why a journalled order must not be written after all.
+
+        Between commit and write this process may have been stopped for any length of time.
+        """
+        waited_s = self._clock.now().age_s(journalled)
+        if waited_s > WRITE_DELAY_S_MAX:
+            return f"{waited_s:.1f} s passed between journal and socket"
+        if identity.epoch(self._ledger.db) != self._epoch:
+            return "another executor has taken over"
+        if self._halt(self._ledger.db) in {HaltLevel.PAUSE, HaltLevel.KILL}:
+            return "halted between journal and socket"
         return None
 
     def _hindrance(self, tx: Tx, run: Run | None, row: OrderRow | None, now: Moment) -> str | None:
@@ -151,7 +172,6 @@ class OrderSender:
     ) -> SendContext:
         today = orders.sent_today(tx.db, day_start(now.utc, self._config.session.timezone))
         of_run = [row for row in orders.of_run(tx.db, run.run_id) if row.order.sent_at]
-        of_attempt = [row for row in of_run if row.attempt == run.attempt]
         lines = {line.symbol: line for line in runs.plan_lines(tx.db, run.run_id, run.attempt)}
         since = fills.recorded_after(tx.db, present(run.baseline_at, "baseline"))
         return SendContext(
@@ -160,7 +180,11 @@ class OrderSender:
             # Foreign fills count too: somebody may have sold by hand what we are about to sell.
             held=lines[order.symbol].baseline_quantity
             + fills.signed(since).get(order.symbol, ZERO),
-            cash_usd=_cash_left(present(run.cash_usd, "cash of an executing run"), of_attempt),
+            cash_usd=_cash_left(
+                present(run.cash_usd, "cash of an executing run"),
+                since,
+                orders.in_states(tx.db, ORDER_AT_BROKER),
+            ),
             orders_today=today.count,
             orders_this_run=len(of_run),
             traded_today_usd=today.notional,
@@ -233,28 +257,39 @@ class OrderSender:
         try:
             self._broker.place(order, instrument)
         except NotSentError as error:
-            with self._ledger.transaction() as tx:
-                orders.apply(
-                    tx,
-                    order.client_order_id,
-                    OrderEvent.PROVE_NOT_SENT,
-                    reject_source="ibloop",
-                    reject_code="not_sent",
-                    reject_reason=str(error),
-                    now=self._clock.now().utc,
-                    actor=self._actor,
-                )
+            self._not_sent(order, str(error))
+
+    def _not_sent(self, order: Order, why: str) -> None:
+        """Write down that not one byte of a journalled order has left."""
+        with self._ledger.transaction() as tx:
+            orders.apply(
+                tx,
+                order.client_order_id,
+                OrderEvent.PROVE_NOT_SENT,
+                reject_source="ibloop",
+                reject_code="not_sent",
+                reject_reason=why,
+                now=self._clock.now().utc,
+                actor=self._actor,
+            )
 
 
-def _cash_left(cash_usd: Decimal, sent: Sequence[OrderRow]) -> Decimal:
-    """Return the cash that no order of this attempt has used or may still use, USD."""
+def _cash_left(
+    cash_usd: Decimal, since: Sequence[fills.Fill], at_broker: Sequence[OrderRow]
+) -> Decimal:
+    """Return the cash that nothing has used or may still use, USD.
+
+    Args: cash at the baseline; every fill since, ours and foreign; every order that may still
+    fill, of whatever run. A commission not yet known counts with its bound.
+    """
     left = cash_usd
-    for row in sent:
+    for fill in since:
+        left -= fill.side.sign * fill.quantity * fill.price
+        known = fill.commission
+        left -= commission_bound_usd(fill.quantity) if known is None else known
+    for row in at_broker:
         order = row.order
-        if order.avg_fill_price is not None:
-            left -= order.side.sign * order.filled_quantity * order.avg_fill_price
-            left -= commission_bound_usd(order.filled_quantity)
-        if order.side is Side.BUY and order.status in ORDER_AT_BROKER:
+        if order.side is Side.BUY:
             worst = present(order.limit_price or row.arrival_price, "price of a sent order")
             remaining = max(order.remaining, ZERO)
             left -= remaining * worst + commission_bound_usd(remaining)

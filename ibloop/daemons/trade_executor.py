@@ -14,7 +14,6 @@ from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Clock
 from ibloop.config import Config
-from ibloop.core import promises
 from ibloop.core.gates import Gate
 from ibloop.core.invariant import invariant, present
 from ibloop.core.lifecycle import (
@@ -28,6 +27,7 @@ from ibloop.core.lifecycle import (
 )
 from ibloop.core.model import HaltLevel, Mode, Moment, Order, Side
 from ibloop.core.outcome import Outcome, outcome, rejections_in_a_row
+from ibloop.daemons.comparing import broken_promises
 from ibloop.daemons.order_executor import ACTOR, WORKING, OrderExecutor, Sync
 from ibloop.daemons.run_planner import RunPlanner
 
@@ -35,6 +35,8 @@ SYNC_PATIENCE_S = {RunState.PREPARING: 60.0, RunState.RECONCILING: 300.0}
 """How long a run waits for the broker's truth before it is blocked, by boot time."""
 BREAK_PATIENCE_S = 10.0
 """A position may trail its execution at a real gateway: a difference must last this long."""
+POSITION_LAG = timedelta(seconds=BREAK_PATIENCE_S)
+LOOK_AGAIN_S = 2.0
 AFTER_DEADLINE = timedelta(minutes=5)
 """Orders expire at the deadline; what has not been seen to end by now needs a person (L1)."""
 
@@ -78,6 +80,8 @@ class TradeExecutor:
         self._ticket = 0
         self._waiting: tuple[str, int, RunState, Moment] | None = None
         self._differs_since: Moment | None = None
+        self._compared_at: datetime | None = None
+        self._corrections = 0
 
     def step(self) -> bool:
         """Do one piece of work; return whether there may be more."""
@@ -182,6 +186,8 @@ class TradeExecutor:
             return self._block(run, trouble.reason, trouble.detail)
         if self._is_canceled(run):
             return self._block(run, RunReason.CANCELED_BY_OPERATOR, "canceled while preparing")
+        if self._positions_may_trail(sync):
+            return self._wait_for_positions(run, sync)
         equity_usd = sync.evidence.account_values.net_liquidation
         if equity_usd <= 0:
             return self._block(run, RunReason.ACCOUNT_STALE, f"net liquidation is {equity_usd}")
@@ -189,6 +195,7 @@ class TradeExecutor:
         deadline = self._deadline(now.utc)
         if deadline is None:
             return self._block(run, RunReason.WINDOW_TOO_SHORT, "the session is about to end")
+        self._corrections = self._desk.corrections
         plan = self._planner.plan(self._planner.snapshot_of(run), sync.evidence, now)
         if breaches := self._planner.breaches(plan, now):
             return self._block(run, RunReason.LIMIT_BREACHED, "; ".join(map(str, breaches)))
@@ -206,6 +213,25 @@ class TradeExecutor:
             self._move(tx, run, RunState.EXECUTING, None, f"{count} orders to send", now.utc)
         _log.info("run.planned", run_id=run.run_id, run_key=run.run_key, orders=count)
         return True
+
+    def _positions_may_trail(self, sync: Sync) -> bool:
+        """Return whether a fill is so fresh that the broker's positions may not show it yet.
+
+        A run that ended has compared positions with fills; after a blocked one nobody has.
+        """
+        filled_at = fills.last_recorded_at(self._ledger.db)
+        if filled_at is None or (self._compared_at and filled_at <= self._compared_at):
+            return False
+        return sync.begun.utc - filled_at < POSITION_LAG
+
+    def _wait_for_positions(self, run: Run, sync: Sync) -> bool:
+        """Look again every two seconds until the positions cannot trail any more."""
+        if self._waited_s(run) > SYNC_PATIENCE_S[RunState.PREPARING]:
+            why = "executions are newer than the positions the broker shows"
+            return self._block(run, RunReason.ACCOUNT_STALE, why)
+        if self._clock.now().age_s(sync.begun) > LOOK_AGAIN_S:
+            self._ticket = self._desk.want_evidence()
+        return False
 
     # --- executing ----------------------------------------------------------------------------
 
@@ -243,6 +269,8 @@ class TradeExecutor:
             return trouble.reason, trouble.detail
         if not any(row.order.status == OrderState.PLANNED for row in rows):
             return None
+        if self._desk.corrections != self._corrections:
+            return RunReason.POSITION_BREAK, "an execution was corrected after the plan was made"
         config = self._config
         halt = self._desk.halt(self._ledger.db)
         if halt in {HaltLevel.PAUSE, HaltLevel.KILL}:
@@ -290,7 +318,7 @@ class TradeExecutor:
     def _reconcile(self, run: Run, sync: Sync) -> bool:
         """Compare ledger and broker; end the run, or block it where they differ."""
         rows = [row.order for row in orders.of_run(self._ledger.db, run.run_id, run.attempt)]
-        if broken := self._broken(run, sync):
+        if broken := broken_promises(self._ledger.db, run, sync.evidence, self._config.account):
             self._differs_since = self._differs_since or sync.begun
             if sync.begun.age_s(self._differs_since) < BREAK_PATIENCE_S:
                 self._ticket = self._desk.want_evidence()
@@ -301,6 +329,7 @@ class TradeExecutor:
             self._differs_since = None
             return self._block(run, reason, detail)
         self._differs_since = None
+        self._compared_at = sync.stored_at
         end = outcome(rows, canceled=self._is_canceled(run))
         now = self._clock.now().utc
         with self._ledger.transaction() as tx:
@@ -315,24 +344,6 @@ class TradeExecutor:
             detail=end.detail,
         )
         return True
-
-    def _broken(self, run: Run, sync: Sync) -> tuple[promises.Broken, ...]:
-        """Return the broken promises about this run and about the whole account."""
-        db, evidence = self._ledger.db, sync.evidence
-        lines = runs.plan_lines(db, run.run_id, run.attempt)
-        baseline = {line.symbol: line.baseline_quantity for line in lines}
-        since = fills.recorded_after(db, present(run.baseline_at, "baseline"))
-        sent = [row.order for row in orders.all_sent(db)]
-        return (
-            *promises.check(
-                sent,
-                [_as_fill(f) for f in fills.everything(db)],
-                (*evidence.open_orders, *evidence.completed_orders),
-                evidence.executions,
-                self._config.account,
-            ),
-            *promises.position_breaks(baseline, [_as_fill(f) for f in since], evidence.positions),
-        )
 
     # --- moving -------------------------------------------------------------------------------
 
@@ -373,9 +384,3 @@ def _announce(tx: Tx, run: Run, end: Outcome, now: datetime) -> None:
     reason = f" ({end.reason})" if end.reason else ""
     text = f"run {run.run_key} {end.status}{reason}: {end.detail}"
     alerts.raise_alert(tx, severity, f"run.{end.status}", run.run_id, text, None, now)
-
-
-def _as_fill(fill: fills.Fill) -> promises.Fill:
-    return promises.Fill(
-        fill.exec_id, fill.client_order_id, fill.symbol, fill.side.sign * fill.quantity
-    )

@@ -111,11 +111,10 @@ def test_each_rule_refuses(quote: Quote | None, words: str) -> None:
         aged(-2),
         replace(GOOD, bid=D("99"), ask=D("101")),  # spread exactly 0.02
         replace(GOOD, bid=D("100"), ask=D("100"), close=D("125")),  # jump exactly 0.2; locked
-        replace(GOOD, close=None),
     ],
 )
 def test_limits_themselves_are_allowed(quote: Quote) -> None:
-    """A limit names the last allowed value; an unknown close forbids nothing."""
+    """A limit names the last allowed value."""
     assert problem(quote, NOW, LIMITS) is None
 
 
@@ -234,3 +233,10 @@ def test_stream_status(
         proof_age_s=proof_s,
     )
     assert found == expected
+
+
+def test_a_jump_that_cannot_be_measured_is_refused() -> None:
+    """Without a prior close nobody knows how far the price has jumped: a missing input denies."""
+    found = problem(replace(GOOD, close=None), NOW, LIMITS)
+    assert found is not None
+    assert "prior close" in found

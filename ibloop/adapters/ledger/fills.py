@@ -160,6 +160,12 @@ def everything(db: Connection) -> tuple[Fill, ...]:
     return tuple(_fill(row) for row in db.execute(f"{_SELECT} ORDER BY executed_at, exec_base"))
 
 
+def last_recorded_at(db: Connection) -> datetime | None:
+    """Return when the newest fill came into the ledger, ``None`` before the first."""
+    found = db.execute("SELECT max(recorded_at) FROM trade_fills").fetchone()[0]
+    return optional(parse_time, found)
+
+
 def recorded_after(db: Connection, moment: datetime) -> tuple[Fill, ...]:
     """Return the fills that came into the ledger after ``moment``, ours and foreign."""
     return _select(db, "WHERE recorded_at > ? ORDER BY recorded_at, exec_base", time_text(moment))

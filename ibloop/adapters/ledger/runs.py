@@ -157,6 +157,12 @@ def listing(db: Connection, limit: int, status: RunState | None = None) -> tuple
     return tuple(_run(row) for row in found)
 
 
+def last_baseline_at(db: Connection) -> datetime | None:
+    """Return the newest baseline of any run, ``None`` before the first."""
+    found = db.execute("SELECT max(baseline_at) FROM trade_runs").fetchone()[0]
+    return optional(parse_time, found)
+
+
 def active(db: Connection) -> tuple[Run, ...]:
     """Return the runs under way: the executor's and those awaiting approval, oldest first."""
     marks = ", ".join("?" * len(UNDER_WAY))

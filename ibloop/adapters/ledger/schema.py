@@ -226,7 +226,7 @@ _ORDERS = (
   {_number("con_id", 0)},
   {_one_of("side", "BUY", "SELL")},
   {_decimal("quantity", sign=">=")},
-  {_decimal("price", sign=">=")},
+  {_decimal("price")},
   {_decimal("commission", "")},
   {_decimal("realized_pnl", "")},
   commission_exec_id TEXT,
