@@ -186,7 +186,7 @@ class TradeExecutor:
             return self._block(run, trouble.reason, trouble.detail)
         if self._is_canceled(run):
             return self._block(run, RunReason.CANCELED_BY_OPERATOR, "canceled while preparing")
-        if self._positions_may_trail(sync):
+        if self._positions_may_trail(run, sync):
             return self._wait_for_positions(run, sync)
         equity_usd = sync.evidence.account_values.net_liquidation
         if equity_usd <= 0:
@@ -214,7 +214,7 @@ class TradeExecutor:
         _log.info("run.planned", run_id=run.run_id, run_key=run.run_key, orders=count)
         return True
 
-    def _positions_may_trail(self, sync: Sync) -> bool:
+    def _positions_may_trail(self, run: Run, sync: Sync) -> bool:
         """Return whether a fill is so fresh that the broker's positions may not show it yet.
 
         A run that ended has compared positions with fills; after a blocked one nobody has.
@@ -222,6 +222,8 @@ class TradeExecutor:
         filled_at = fills.last_recorded_at(self._ledger.db)
         if filled_at is None or (self._compared_at and filled_at <= self._compared_at):
             return False
+        if filled_at > sync.begun.utc:  # the clock was set back: only waiting itself can tell
+            return self._waited_s(run) < BREAK_PATIENCE_S
         return sync.begun.utc - filled_at < POSITION_LAG
 
     def _wait_for_positions(self, run: Run, sync: Sync) -> bool:

@@ -356,3 +356,11 @@ def test_references_of_ours_that_the_ledger_lacks_are_found() -> None:
     assert unrecorded(found, [REF]) == lacking
     assert unrecorded(found, [REF, *lacking]) == ()
     assert unrecorded(NOTHING, []) == ()
+
+
+def test_a_refusal_does_not_end_an_order_that_was_once_acknowledged() -> None:
+    """The code may have answered a cancel or a change: an order seen alive is lost, not rejected."""
+    nothing = evidence()
+    alive = replace(ORDER, perm_id=77)
+    assert judge(ORDER, nothing, Refusal(321, "no")).event is OrderEvent.REJECT
+    assert judge(alive, nothing, Refusal(321, "no")).event is OrderEvent.LOSE
