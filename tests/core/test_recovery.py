@@ -359,7 +359,7 @@ def test_references_of_ours_that_the_ledger_lacks_are_found() -> None:
 
 
 def test_a_refusal_does_not_end_an_order_that_was_once_acknowledged() -> None:
-    """The code may have answered a cancel or a change: an order seen alive is lost, not rejected."""
+    """The code may have answered a cancel or a change: an order seen alive is lost."""
     nothing = evidence()
     alive = replace(ORDER, perm_id=77)
     assert judge(ORDER, nothing, Refusal(321, "no")).event is OrderEvent.REJECT
