@@ -166,6 +166,13 @@ def test_a_position_without_a_price_is_valued_by_the_broker(post: Post, how: str
     assert post.look().status == "kill"
 
 
+def test_a_price_of_another_contract_values_nothing(post: Post) -> None:
+    """Shares held under our symbol but of another contract have no price in our stream."""
+    post.watch.held = (Position("AAA", 99, D(1000), D(50)),)
+    valuation = post.guard.evaluate().valuation
+    assert (valuation.source, valuation.missing) == ("ib_net_liquidation", ("AAA",))
+
+
 @pytest.mark.parametrize("figure", [ZERO, D(-5)])
 def test_equity_that_is_not_positive_is_not_believed(post: Post, figure: Decimal) -> None:
     """A login glitch reports zero: degraded, no kill, and the baseline is kept."""
