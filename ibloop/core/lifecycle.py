@@ -102,9 +102,12 @@ def after_fill(state: OrderState, quantity: Decimal, filled_quantity: Decimal) -
     A complete fill wins over every state. A partial one moves a working order to
     PARTIALLY_FILLED and refutes that an order never left (planned, not_sent): it may work at the
     broker and has to be judged. An asked cancel and an end the broker told of stay as they are.
+    A filled order from which a correction takes shares back has ended incomplete: CANCELED.
     Raises: InvariantError when more was filled than ordered (promise P5).
     """
     invariant(filled_quantity <= quantity, f"filled {filled_quantity} of {quantity}")
+    if state is OrderState.FILLED and filled_quantity < quantity:
+        return OrderState.CANCELED
     if filled_quantity <= 0:
         return state
     if filled_quantity == quantity:

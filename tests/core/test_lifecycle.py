@@ -95,7 +95,7 @@ def test_a_complete_fill_wins_in_every_state(state: OrderState) -> None:
     assert after_fill(state, D(10), D(10)) is OrderState.FILLED
 
 
-@pytest.mark.parametrize("state", OrderState)
+@pytest.mark.parametrize("state", [s for s in OrderState if s is not OrderState.FILLED])
 def test_a_partial_fill_shows_that_the_order_lives(state: OrderState) -> None:
     """It proves arrival; an asked cancel and an end the broker told of stay."""
     kept = {"pending_cancel", "partially_filled", *TERMINAL} - {"not_sent"}
@@ -103,7 +103,14 @@ def test_a_partial_fill_shows_that_the_order_lives(state: OrderState) -> None:
     assert after_fill(state, D(10), D(3)) is expected
 
 
-@pytest.mark.parametrize("state", OrderState)
+@pytest.mark.parametrize("filled", [0, 3])
+def test_a_filled_order_that_loses_shares_has_ended_incomplete(filled: int) -> None:
+    """A bust or correction: it works no more, so it cannot be partly filled, and is not filled."""
+    assert after_fill(OrderState.FILLED, D(10), D(filled)) is OrderState.CANCELED
+    assert after_fill(OrderState.CANCELED, D(10), D(10)) is OrderState.FILLED
+
+
+@pytest.mark.parametrize("state", [s for s in OrderState if s is not OrderState.FILLED])
 @pytest.mark.parametrize("quantity", [0, 10])
 def test_no_fill_changes_nothing(state: OrderState, quantity: int) -> None:
     """Zero shares are no fill, not even of an order of zero shares."""
