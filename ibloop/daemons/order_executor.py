@@ -104,7 +104,6 @@ class OrderExecutor:
             stamps = (runs.last_baseline_at(tx.db), fills.last_recorded_at(tx.db))
         known = [stamp for stamp in stamps if stamp is not None]
         self._floor = _after(max(known)) if known else None
-        self.corrections = 0
         self._sender = OrderSender(
             config,
             ledger,
@@ -277,8 +276,7 @@ class OrderExecutor:
     def _executed(self, tx: Tx, execution: Execution, now: Moment) -> None:
         if execution.account != self._config.account:
             return
-        outcome = fills.record(tx, execution, self._stamp(now), ACTOR)
-        self.corrections += outcome is fills.FillOutcome.CORRECTED
+        fills.record(tx, execution, self._stamp(now), ACTOR)
         ref = execution.client_order_id
         row = orders.find(tx.db, ref) if is_ours(ref) else None
         if is_ours(ref) and (row is None or row.order.sent_at is None or row.order.remaining < 0):
@@ -346,8 +344,7 @@ class OrderExecutor:
             return
         stored_at = self._stamp(now)
         ours = [e for e in evidence.executions if e.account == self._config.account]
-        outcomes = fills.record_all(tx, ours, stored_at, ACTOR)
-        self.corrections += outcomes.count(fills.FillOutcome.CORRECTED)
+        fills.record_all(tx, ours, stored_at, ACTOR)
         account.store_positions(tx, evidence.positions, evidence.collected_at, now.utc, ACTOR)
         account.store_values(tx, evidence.account_values, now.utc)
         self._floor = _after(stored_at)

@@ -81,7 +81,6 @@ class TradeExecutor:
         self._waiting: tuple[str, int, RunState, Moment] | None = None
         self._differs_since: Moment | None = None
         self._compared_at: datetime | None = None
-        self._corrections = 0
 
     def step(self) -> bool:
         """Do one piece of work; return whether there may be more."""
@@ -195,7 +194,6 @@ class TradeExecutor:
         deadline = self._deadline(now.utc)
         if deadline is None:
             return self._block(run, RunReason.WINDOW_TOO_SHORT, "the session is about to end")
-        self._corrections = self._desk.corrections
         plan = self._planner.plan(self._planner.snapshot_of(run), sync.evidence, now)
         if breaches := self._planner.breaches(plan, now):
             return self._block(run, RunReason.LIMIT_BREACHED, "; ".join(map(str, breaches)))
@@ -243,7 +241,7 @@ class TradeExecutor:
         now, deadline = self._clock.now(), present(run.deadline_at, "deadline")
         planned = [row for row in rows if row.order.status == OrderState.PLANNED]
         at_broker = [row for row in rows if row.order.status in ORDER_AT_BROKER]
-        if stop := self._stop(rows, now):
+        if stop := self._stop(run, rows, now):
             return self._block(run, *stop)
         if at_broker and now.utc >= deadline + AFTER_DEADLINE:
             names = ", ".join(row.order.client_order_id for row in at_broker[:3])
@@ -261,7 +259,9 @@ class TradeExecutor:
         self._ticket = self._desk.want_evidence()
         return True
 
-    def _stop(self, rows: Sequence[OrderRow], now: Moment) -> tuple[RunReason, str] | None:
+    def _stop(
+        self, run: Run, rows: Sequence[OrderRow], now: Moment
+    ) -> tuple[RunReason, str] | None:
         """Return why a run under way must not go on: nothing more of it is sent then."""
         unknown = orders.in_states(self._ledger.db, {OrderState.UNKNOWN})
         if unknown:
@@ -271,7 +271,7 @@ class TradeExecutor:
             return trouble.reason, trouble.detail
         if not any(row.order.status == OrderState.PLANNED for row in rows):
             return None
-        if self._desk.corrections != self._corrections:
+        if fills.were_corrected_after(self._ledger.db, present(run.baseline_at, "baseline")):
             return RunReason.POSITION_BREAK, "an execution was corrected after the plan was made"
         config = self._config
         halt = self._desk.halt(self._ledger.db)

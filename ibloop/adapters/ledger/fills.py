@@ -160,6 +160,15 @@ def everything(db: Connection) -> tuple[Fill, ...]:
     return tuple(_fill(row) for row in db.execute(f"{_SELECT} ORDER BY executed_at, exec_base"))
 
 
+def were_corrected_after(db: Connection, moment: datetime) -> bool:
+    """Return whether a correction of any fill came into the ledger after ``moment``.
+
+    The audit log knows: a corrected fill keeps the time at which it was first recorded.
+    """
+    sql = "SELECT 1 FROM audit_log WHERE event = 'fill.corrected' AND at > ? LIMIT 1"
+    return db.execute(sql, (time_text(moment),)).fetchone() is not None
+
+
 def last_recorded_at(db: Connection) -> datetime | None:
     """Return when the newest fill came into the ledger, ``None`` before the first."""
     found = db.execute("SELECT max(recorded_at) FROM trade_fills").fetchone()[0]
