@@ -17,8 +17,8 @@ from threading import Thread
 from typing import Any
 
 from ibloop.sim import faults
-from ibloop.sim.gateway import Gateway
 from ibloop.sim.model import Quote, SimError
+from ibloop.sim.service.gateway import Gateway
 from ibloop.sim.truth import plain, truth
 
 log = logging.getLogger(__name__)

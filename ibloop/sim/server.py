@@ -19,12 +19,12 @@ from typing import Self, cast
 
 from ibloop.sim.control import Control, ControlServer
 from ibloop.sim.faults import Fault
-from ibloop.sim.gateway import Gateway
-from ibloop.sim.history import load_samples, samples_directory
+from ibloop.sim.market.history import load_samples, samples_directory
 from ibloop.sim.model import SimError
-from ibloop.sim.session import Session
+from ibloop.sim.protocol.wire import Fields, FrameDecoder, Hello, WireError
+from ibloop.sim.service.gateway import Gateway
+from ibloop.sim.service.session import Session
 from ibloop.sim.state import Journal, StateFile
-from ibloop.sim.wire import Fields, FrameDecoder, Hello, WireError
 from ibloop.sim.world import SAMPLE_S, SystemClock, World, WorldOptions
 
 log = logging.getLogger(__name__)

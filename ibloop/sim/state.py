@@ -19,7 +19,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
-from ibloop.sim.market import Pin, Shock
+from ibloop.sim.market.market import Pin, Shock
 from ibloop.sim.model import Execution, Order, ReceivedFrame, SimError
 
 FORMAT = "ibloop.sim.state.v1"

@@ -6,7 +6,7 @@ Tests and drills compare what a client believes with this; the field names are a
 from decimal import Decimal
 from typing import Any
 
-from ibloop.sim.account import Account
+from ibloop.sim.brokerage.account import Account
 from ibloop.sim.model import ZERO, Execution, Order, ReceivedFrame
 from ibloop.sim.world import World
 

@@ -11,10 +11,10 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
-from ibloop.sim.account import Account
-from ibloop.sim.broker import Broker
-from ibloop.sim.history import Samples
-from ibloop.sim.market import Market, Moment, Pin
+from ibloop.sim.brokerage.account import Account
+from ibloop.sim.brokerage.broker import Broker
+from ibloop.sim.market.history import Samples
+from ibloop.sim.market.market import Market, Moment, Pin
 from ibloop.sim.model import ZERO, Instrument, Quote, ReceivedFrame, SimError
 from ibloop.sim.state import (
     AccountOpened,

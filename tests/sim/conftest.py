@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ibloop.sim.gateway import Gateway
-from ibloop.sim.history import Samples, load_samples
+from ibloop.sim.market.history import Samples, load_samples
 from ibloop.sim.model import OrderTicket, Quote
-from ibloop.sim.session import Session
+from ibloop.sim.protocol.wire import FrameDecoder, Hello
+from ibloop.sim.service.gateway import Gateway
+from ibloop.sim.service.session import Session
 from ibloop.sim.state import Journal, StateFile
-from ibloop.sim.wire import FrameDecoder, Hello
 from ibloop.sim.world import World, WorldOptions
 
 UNIVERSE = """\

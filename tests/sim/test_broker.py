@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibloop.sim.account import commission_usd
-from ibloop.sim.broker import Broker
-from ibloop.sim.checks import Refusal, parse_good_till
-from ibloop.sim.events import (
+from ibloop.sim.brokerage.account import commission_usd
+from ibloop.sim.brokerage.broker import Broker
+from ibloop.sim.brokerage.checks import Refusal, parse_good_till
+from ibloop.sim.brokerage.events import (
     AccountChange,
     Commissioned,
     Event,
@@ -22,7 +22,7 @@ from ibloop.sim.events import (
     Problem,
     WhatIf,
 )
-from ibloop.sim.history import Samples
+from ibloop.sim.market.history import Samples
 from ibloop.sim.model import Execution, Order, OrderTicket, Quote, Status
 
 NOON = datetime(2026, 11, 18, 17, 0, tzinfo=UTC)

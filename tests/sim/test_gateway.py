@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ibloop.sim import faults
-from ibloop.sim.gateway import Gateway
 from ibloop.sim.model import SimError
+from ibloop.sim.service.gateway import Gateway
 from ibloop.sim.truth import truth
 from ibloop.sim.world import World
 

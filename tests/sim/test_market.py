@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibloop.sim.history import Bar, Samples, load_samples, samples_directory
-from ibloop.sim.market import SESSION_S, Market, Moment, Pin, session_path
+from ibloop.sim.market.history import Bar, Samples, load_samples, samples_directory
+from ibloop.sim.market.market import SESSION_S, Market, Moment, Pin, session_path
 from ibloop.sim.model import ContractKey, SimError
 
 AAPL, IBM, FB, ZZT = 265598, 8314, 107113386, 990001

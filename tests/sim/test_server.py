@@ -19,7 +19,7 @@ import pytest
 
 from ibloop.sim import SimError, SimGateway, SimOptions, WorldOptions
 from ibloop.sim.faults import parse
-from ibloop.sim.wire import frame
+from ibloop.sim.protocol.wire import frame
 
 Result = TypeVar("Result")
 IB: Any = ib_insync.IB  # half typed, half not

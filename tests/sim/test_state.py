@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibloop.sim.gateway import Gateway
-from ibloop.sim.market import Shock
+from ibloop.sim.market.market import Shock
 from ibloop.sim.model import SimError
+from ibloop.sim.service.gateway import Gateway
 from ibloop.sim.state import AccountOpened, ClockSet, MarketTime, StateFile
 from ibloop.sim.truth import truth
 from ibloop.sim.world import World
@@ -230,7 +230,7 @@ def _burst(
     """Send 60 orders, kill after a few answers, and return all that still arrived."""
     import socket  # noqa: PLC0415 - only here
 
-    from ibloop.sim.wire import FrameDecoder, frame  # noqa: PLC0415 - only here
+    from ibloop.sim.protocol.wire import FrameDecoder, frame  # noqa: PLC0415 - only here
 
     decoder = FrameDecoder()
     decoder.feed(b"API\0\0\0\0\x09v157..200")

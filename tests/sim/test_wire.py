@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibloop.sim import replies
-from ibloop.sim.history import Samples
+from ibloop.sim.market.history import Samples
 from ibloop.sim.model import Action, Execution, Order, Status
-from ibloop.sim.orderlayout import completed_order, open_order
-from ibloop.sim.requests import PlaceOrder, parse
-from ibloop.sim.wire import (
+from ibloop.sim.protocol.orderlayout import completed_order, open_order
+from ibloop.sim.protocol.replies import contracts, fills, holdings, system, ticks
+from ibloop.sim.protocol.requests import PlaceOrder, parse
+from ibloop.sim.protocol.wire import (
     FRAME_BYTES_MAX,
     FrameDecoder,
     Hello,
@@ -260,7 +260,7 @@ def test_a_filled_completed_order_shows_its_size_only_as_filled(samples: Samples
 @pytest.mark.parametrize(("version", "count"), [(157, 31), (177, 31), (178, 32), (198, 33)])
 def test_exec_details_has_its_golden_length(samples: Samples, version: int, count: int) -> None:
     """ib_insync unpacks execDetails strictly."""
-    fields = replies.exec_details(-1, an_execution(), samples.instruments[265598], version)
+    fields = fills.exec_details(-1, an_execution(), samples.instruments[265598], version)
     assert len(fields) == count
     assert fields[16:22] == ("DU1234567", "NASDAQ", "SLD", "100", "99.5", "77")
 
@@ -271,7 +271,7 @@ def test_exec_details_has_its_golden_length(samples: Samples, version: int, coun
 def test_contract_details_has_its_golden_length(samples: Samples, version: int, count: int) -> None:
     """A stock without security ids: two fields fewer than a recorded one with an ISIN."""
     instrument = samples.instruments[265598]
-    assert len(replies.contract_details(1, instrument, version, NOW)) == count
+    assert len(contracts.contract_details(1, instrument, version, NOW)) == count
 
 
 @pytest.mark.parametrize(
@@ -284,18 +284,18 @@ def test_contract_details_has_its_golden_length(samples: Samples, version: int, 
 )
 def test_errors_change_shape_twice(version: int, fields: tuple[str, ...]) -> None:
     """166 adds the advanced reject, 194 drops the version and adds the time."""
-    assert replies.error(7, 201, "no", version, NOW) == fields
+    assert system.error(7, 201, "no", version, NOW) == fields
 
 
 @pytest.mark.parametrize(
     ("fields", "count"),
     [
-        (replies.commission_report(an_execution()), 8),
-        (replies.order_status(an_order(), 176), 12),
-        (replies.tick_price(1, 1, Decimal(5), "1", 1), 7),
-        (replies.completed_orders_end(), 1),
-        (replies.next_valid_id(1), 3),
-        (replies.managed_accounts(["A", "B"]), 3),
+        (fills.commission_report(an_execution()), 8),
+        (fills.order_status(an_order(), 176), 12),
+        (ticks.tick_price(1, 1, Decimal(5), "1", 1), 7),
+        (system.completed_orders_end(), 1),
+        (system.next_valid_id(1), 3),
+        (system.managed_accounts(["A", "B"]), 3),
     ],
 )
 def test_strictly_read_messages_have_their_length(fields: tuple[str, ...], count: int) -> None:
@@ -306,10 +306,10 @@ def test_strictly_read_messages_have_their_length(fields: tuple[str, ...], count
 def test_positions_have_their_lengths(samples: Samples) -> None:
     """position has 16 fields and updatePortfolio 20."""
     apple, ten = samples.instruments[265598], Decimal(10)
-    portfolio = replies.portfolio(
+    portfolio = holdings.portfolio(
         "A", apple, ten, avg_cost=ten, price=ten, realized=ten, version=176
     )
-    assert len(replies.position("A", apple, ten, ten, 176)) == 16
+    assert len(holdings.position("A", apple, ten, ten, 176)) == 16
     assert len(portfolio) == 20
 
 

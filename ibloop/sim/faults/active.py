@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 
-from ibloop.sim.checks import Refusal
-from ibloop.sim.events import Event
+from ibloop.sim.brokerage.checks import Refusal
+from ibloop.sim.brokerage.events import Event
 from ibloop.sim.faults.base import Delivery, Fault
 from ibloop.sim.model import Order
 

@@ -12,8 +12,8 @@ from decimal import Decimal
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
-from ibloop.sim.checks import Refusal
-from ibloop.sim.events import Event
+from ibloop.sim.brokerage.checks import Refusal
+from ibloop.sim.brokerage.events import Event
 from ibloop.sim.model import Order, SimError
 
 

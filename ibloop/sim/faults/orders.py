@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
-from ibloop.sim.checks import Refusal
-from ibloop.sim.events import Commissioned, OrderUpdate
+from ibloop.sim.brokerage.checks import Refusal
+from ibloop.sim.brokerage.events import Commissioned, OrderUpdate
 from ibloop.sim.faults.base import Delivery, Fault, parameter, register
 from ibloop.sim.model import Order
 

@@ -16,7 +16,7 @@ from decimal import Decimal
 from itertools import accumulate, pairwise
 from random import Random
 
-from ibloop.sim.history import Bar, Samples
+from ibloop.sim.market.history import Bar, Samples
 from ibloop.sim.model import Instrument, Quote, SimError
 
 SESSION_S = 23_400

@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
-from ibloop.sim import orderlayout, replies
-from ibloop.sim.account import LEDGER_KEYS
-from ibloop.sim.checks import parse_good_till
+from ibloop.sim.brokerage.account import LEDGER_KEYS
+from ibloop.sim.brokerage.checks import parse_good_till
 from ibloop.sim.model import Execution, Instrument, Order
-from ibloop.sim.requests import (
+from ibloop.sim.protocol import orderlayout
+from ibloop.sim.protocol.replies import contracts, fills, holdings, system, ticks
+from ibloop.sim.protocol.requests import (
     AccountSummary,
     AccountUpdates,
     AccountUpdatesMulti,
@@ -17,8 +18,8 @@ from ibloop.sim.requests import (
     MarketData,
     Unserved,
 )
-from ibloop.sim.session import MarketLine, Session, ValueFeed
-from ibloop.sim.wire import NEW_YORK, Fields
+from ibloop.sim.protocol.wire import NEW_YORK, Fields
+from ibloop.sim.service.session import MarketLine, Session, ValueFeed
 from ibloop.sim.world import World
 
 NOT_FOUND = "No security definition has been found for the request"
@@ -29,32 +30,32 @@ LIVE_DATA = 1
 
 def current_time(world: World, session: Session, _request: Bare) -> None:
     """Answer reqCurrentTime."""
-    session.send(replies.current_time(world.now()))
+    session.send(system.current_time(world.now()))
 
 
 def current_time_millis(world: World, session: Session, _request: Bare) -> None:
     """Answer reqCurrentTimeInMillis."""
-    session.send(replies.current_time_millis(world.now()))
+    session.send(system.current_time_millis(world.now()))
 
 
 def ids(world: World, session: Session, _request: Bare) -> None:
     """Answer reqIds."""
-    session.send(replies.next_valid_id(world.broker.next_order_id(session.client_id or 0)))
+    session.send(system.next_valid_id(world.broker.next_order_id(session.client_id or 0)))
 
 
 def managed_accounts(world: World, session: Session, _request: Bare) -> None:
     """Answer reqManagedAccts."""
-    session.send(replies.managed_accounts(tuple(world.broker.accounts)))
+    session.send(system.managed_accounts(tuple(world.broker.accounts)))
 
 
 def user_info(_world: World, session: Session, request: ById) -> None:
     """Answer reqUserInfo."""
-    session.send(replies.user_info(request.req_id))
+    session.send(system.user_info(request.req_id))
 
 
 def market_rule(_world: World, session: Session, request: ById) -> None:
     """Answer reqMarketRule."""
-    session.send(replies.market_rule(request.req_id))
+    session.send(contracts.market_rule(request.req_id))
 
 
 def market_data_type(_world: World, _session: Session, _request: ById) -> None:
@@ -74,8 +75,8 @@ def contract_details(world: World, session: Session, request: ContractDetails) -
     if instrument is None:
         session.error(request.req_id, 200, NOT_FOUND, world.now())
         return
-    details = replies.contract_details(request.req_id, instrument, session.version, world.now())
-    session.send(details, replies.end(52, request.req_id))
+    details = contracts.contract_details(request.req_id, instrument, session.version, world.now())
+    session.send(details, system.end(52, request.req_id))
 
 
 # ---------------------------------------------------------------------- market data
@@ -93,11 +94,11 @@ def market_data(world: World, session: Session, request: MarketData) -> None:
         session.error(req_id, 101, "Max number of tickers has been reached.", world.now())
     else:
         line = MarketLine(req_id, instrument)
-        session.send(replies.tick_req_params(req_id, instrument))
-        session.send(replies.market_data_type(req_id, LIVE_DATA))
+        session.send(ticks.tick_req_params(req_id, instrument))
+        session.send(ticks.market_data_type(req_id, LIVE_DATA))
         send_ticks(world, session, line)
         if request.snapshot:
-            session.send(replies.end(57, req_id))
+            session.send(system.end(57, req_id))
         else:
             session.lines[req_id] = line
 
@@ -127,7 +128,7 @@ def order_messages(
 ) -> tuple[Fields, ...]:
     """Return openOrder and, always right behind it, orderStatus; a preview has no status."""
     shown = orderlayout.open_order(order, instrument, version, preview)
-    return (shown,) if preview else (shown, replies.order_status(order, version))
+    return (shown,) if preview else (shown, fills.order_status(order, version))
 
 
 def open_orders(world: World, session: Session, request: Bare) -> set[int]:
@@ -138,7 +139,7 @@ def open_orders(world: World, session: Session, request: Bare) -> set[int]:
     for order in orders:
         instrument = world.samples.instruments[order.con_id]
         session.send(*order_messages(order, instrument, session.version))
-    session.send(replies.end(53))
+    session.send(system.end(53))
     return {order.perm_id for order in orders}
 
 
@@ -153,7 +154,7 @@ def completed_orders(world: World, session: Session, _request: Bare) -> set[int]
     for order in orders:
         instrument = world.samples.instruments[order.con_id]
         session.send(orderlayout.completed_order(order, instrument, session.version))
-    session.send(replies.completed_orders_end())
+    session.send(system.completed_orders_end())
     return {order.perm_id for order in orders}
 
 
@@ -168,10 +169,10 @@ def executions(world: World, session: Session, request: Executions, *, sees_all:
     for execution in found:
         instrument = world.samples.instruments[execution.con_id]
         session.send(
-            replies.exec_details(request.req_id, execution, instrument, session.version),
-            replies.commission_report(execution),
+            fills.exec_details(request.req_id, execution, instrument, session.version),
+            fills.commission_report(execution),
         )
-    session.send(replies.end(55, request.req_id))
+    session.send(system.end(55, request.req_id))
     return {execution.perm_id for execution in found}
 
 
@@ -205,7 +206,7 @@ def positions(world: World, session: Session, _request: Bare) -> None:
         for con_id, held in account.positions.items():
             if held.quantity:
                 send_position(world, session, account.account_id, con_id)
-    session.send(replies.end(62))
+    session.send(system.end(62))
 
 
 def send_position(world: World, session: Session, account_id: str, con_id: int) -> None:
@@ -213,7 +214,7 @@ def send_position(world: World, session: Session, account_id: str, con_id: int) 
     held = world.broker.accounts[account_id].positions[con_id]
     instrument = world.samples.instruments[con_id]
     session.send(
-        replies.position(account_id, instrument, held.quantity, held.avg_cost, session.version)
+        holdings.position(account_id, instrument, held.quantity, held.avg_cost, session.version)
     )
 
 
@@ -232,19 +233,19 @@ def account_updates(world: World, session: Session, request: AccountUpdates) -> 
         _refuse_account(world, session, -1, name)
     else:
         session.account = ValueFeed(
-            name, lambda key, value, currency: replies.account_value(name, key, value, currency)
+            name, lambda key, value, currency: holdings.account_value(name, key, value, currency)
         )
         session.send(*session.account.changes(account.values(world.price_of)))
         for con_id in account.positions:
             send_portfolio(world, session, name, con_id)
-        session.send(replies.account_time(world.now()), replies.end(54, name))
+        session.send(holdings.account_time(world.now()), system.end(54, name))
 
 
 def send_portfolio(world: World, session: Session, account_id: str, con_id: int) -> None:
     """Send one position with its market value."""
     held = world.broker.accounts[account_id].positions[con_id]
     session.send(
-        replies.portfolio(
+        holdings.portfolio(
             account_id,
             world.samples.instruments[con_id],
             held.quantity,
@@ -265,14 +266,14 @@ def account_updates_multi(world: World, session: Session, request: AccountUpdate
         return
     feed = ValueFeed(
         name,
-        lambda key, value, currency: replies.account_multi(
+        lambda key, value, currency: holdings.account_multi(
             request.req_id, name, key, value, currency, model=request.model_code
         ),
         lambda key, _currency: not request.ledger_only or key in LEDGER_KEYS,
     )
     session.multis[request.req_id] = feed
     session.send(*feed.changes(account.values(world.price_of)))
-    session.send(replies.end(74, request.req_id))
+    session.send(system.end(74, request.req_id))
 
 
 def cancel_account_updates_multi(_world: World, session: Session, request: ById) -> None:
@@ -292,7 +293,7 @@ def account_summary(world: World, session: Session, request: AccountSummary) -> 
     for feed in feeds:
         values = world.broker.accounts[feed.account].values(world.price_of)
         session.send(*feed.changes(values))
-    session.send(replies.end(64, request.req_id))
+    session.send(system.end(64, request.req_id))
 
 
 def _summary_feed(name: str, request: AccountSummary) -> ValueFeed:
@@ -305,7 +306,7 @@ def _summary_feed(name: str, request: AccountSummary) -> ValueFeed:
 
     return ValueFeed(
         name,
-        lambda key, value, currency: replies.account_summary(
+        lambda key, value, currency: holdings.account_summary(
             request.req_id, name, key, value, currency
         ),
         wants,

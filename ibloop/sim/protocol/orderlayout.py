@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ibloop.sim.model import ZERO, Instrument, Order, Status
-from ibloop.sim.wire import (
+from ibloop.sim.protocol.wire import (
     UNSET_DECIMAL,
     UNSET_DOUBLE,
     UNSET_INTEGER,

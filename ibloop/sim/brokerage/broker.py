@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from ibloop.sim.account import Account, commission_usd
-from ibloop.sim.book import Depth, marketable_price
-from ibloop.sim.checks import QuoteOf, Refusal, good_till, refuse_ticket, short_of
-from ibloop.sim.events import (
+from ibloop.sim.brokerage.account import Account, commission_usd
+from ibloop.sim.brokerage.book import Depth, marketable_price
+from ibloop.sim.brokerage.checks import QuoteOf, Refusal, good_till, refuse_ticket, short_of
+from ibloop.sim.brokerage.events import (
     AccountChange,
     Change,
     Commissioned,
@@ -23,7 +23,7 @@ from ibloop.sim.events import (
     WhatIf,
 )
 from ibloop.sim.model import ZERO, Action, Execution, Instrument, Order, OrderTicket, Quote, Status
-from ibloop.sim.orderlayout import Preview
+from ibloop.sim.protocol.orderlayout import Preview
 
 # First group of every execution id; the second is the order's permId, unique by itself.
 EXECUTION_PREFIX = 0x0000E0D5

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from ibloop.sim import replies
-from ibloop.sim.account import AccountValue
+from ibloop.sim.brokerage.account import AccountValue
 from ibloop.sim.model import Instrument, Quote
-from ibloop.sim.wire import Fields, frame, size_text
+from ibloop.sim.protocol.replies import system, ticks
+from ibloop.sim.protocol.wire import Fields, frame, size_text
 
 
 class Line(Protocol):
@@ -71,21 +71,21 @@ class MarketLine:
             # The price message carries the size too, so either of them changing sends it.
             moved = self._new(price_tick, f"{price} {size_now}")
             if moved:
-                messages.append(replies.tick_price(self.req_id, price_tick, price, size_now, mask))
+                messages.append(ticks.tick_price(self.req_id, price_tick, price, size_now, mask))
             if self._new(size_tick, size_now):
-                messages.append(replies.tick_size(self.req_id, size_tick, size_now))
+                messages.append(ticks.tick_size(self.req_id, size_tick, size_now))
             if moved and price_tick == 4:
                 epoch = str(int(now.timestamp()))
-                messages.append(replies.tick_string(self.req_id, 45, epoch))
+                messages.append(ticks.tick_string(self.req_id, 45, epoch))
         if self._new(8, str(quote.volume)):
-            messages.append(replies.tick_size(self.req_id, 8, str(quote.volume)))
+            messages.append(ticks.tick_size(self.req_id, 8, str(quote.volume)))
         day = ((6, quote.high), (7, quote.low), (9, quote.close), (14, quote.open))
         for tick, price in day:
             if self._new(tick, str(price)):
-                messages.append(replies.tick_price(self.req_id, tick, price, "0", 0))
+                messages.append(ticks.tick_price(self.req_id, tick, price, "0", 0))
         halted = "1.0" if quote.halted else "0.0"
         if self._new(49, halted):
-            messages.append(replies.tick_generic(self.req_id, 49, halted))
+            messages.append(ticks.tick_generic(self.req_id, 49, halted))
         return messages
 
     def _new(self, tick: int, value: str) -> bool:
@@ -116,7 +116,7 @@ class Session:
 
     def error(self, req_id: int, code: int, text: str, now: datetime) -> None:
         """Write an error, warning or notice."""
-        self.send(replies.error(req_id, code, text, self.version, now))
+        self.send(system.error(req_id, code, text, self.version, now))
 
     def feeds(self) -> list[ValueFeed]:
         """Return every account value subscription."""

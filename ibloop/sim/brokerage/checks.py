@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from ibloop.sim.account import Account, commission_usd
+from ibloop.sim.brokerage.account import Account, commission_usd
 from ibloop.sim.model import ZERO, Action, Instrument, Order, OrderTicket, Quote
-from ibloop.sim.wire import NEW_YORK
+from ibloop.sim.protocol.wire import NEW_YORK
 
 ORDER_TYPES = frozenset({"MKT", "LMT"})
 TIMES_IN_FORCE = frozenset({"DAY", "GTC", "GTD", "IOC", "FOK"})

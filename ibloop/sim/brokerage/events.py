@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ibloop.sim.model import Execution, Order
-from ibloop.sim.orderlayout import Preview
+from ibloop.sim.protocol.orderlayout import Preview
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ibloop.sim import queries, replies, wire
-from ibloop.sim.agenda import Agenda
-from ibloop.sim.events import (
+from ibloop.sim.brokerage.events import (
     AccountChange,
     Commissioned,
     Event,
@@ -21,7 +19,9 @@ from ibloop.sim.events import (
 )
 from ibloop.sim.faults import ActiveFaults, Delivery, Fault
 from ibloop.sim.model import ZERO, Order, ReceivedFrame
-from ibloop.sim.requests import (
+from ibloop.sim.protocol import wire
+from ibloop.sim.protocol.replies import fills, holdings, system
+from ibloop.sim.protocol.requests import (
     AccountSummary,
     AccountUpdates,
     AccountUpdatesMulti,
@@ -37,8 +37,10 @@ from ibloop.sim.requests import (
     parse,
     request_id,
 )
-from ibloop.sim.session import Line, Session
-from ibloop.sim.wire import Fields, Hello, WireError
+from ibloop.sim.protocol.wire import Fields, Hello, WireError
+from ibloop.sim.service import queries
+from ibloop.sim.service.agenda import Agenda
+from ibloop.sim.service.session import Line, Session
 from ibloop.sim.world import World
 
 log = logging.getLogger(__name__)
@@ -146,8 +148,8 @@ class Gateway:
         self._apply_freezes()
         log.info("client %s connected at version %s", client_id, session.version)
         session.send(
-            replies.managed_accounts(tuple(self.world.broker.accounts)),
-            replies.next_valid_id(self.world.broker.next_order_id(client_id)),
+            system.managed_accounts(tuple(self.world.broker.accounts)),
+            system.next_valid_id(self.world.broker.next_order_id(client_id)),
         )
         for code, text in NOTICES:
             session.error(-1, code, text, self.world.now())
@@ -297,9 +299,9 @@ class Gateway:
             case Filled():
                 execution = event.execution
                 instrument = instruments[execution.con_id]
-                session.send(replies.exec_details(-1, execution, instrument, version))
+                session.send(fills.exec_details(-1, execution, instrument, version))
             case Commissioned():
-                session.send(replies.commission_report(event.execution))
+                session.send(fills.commission_report(event.execution))
             case Problem():
                 session.error(event.order_id, event.code, event.text, self.world.now())
 
@@ -311,7 +313,7 @@ class Gateway:
             self._tell_values(session, change.account)
             if session.account and session.account.account == change.account:
                 queries.send_portfolio(self.world, session, change.account, change.con_id)
-                session.send(replies.account_time(self.world.now()))
+                session.send(holdings.account_time(self.world.now()))
 
     def _tell_values(self, session: Session, account_id: str) -> None:
         feeds = [feed for feed in session.feeds() if feed.account == account_id]
@@ -349,7 +351,7 @@ class Gateway:
                 name = session.account.account
                 for con_id in self.world.broker.accounts[name].positions:
                     queries.send_portfolio(self.world, session, name, con_id)
-                session.send(replies.account_time(self.world.now()))
+                session.send(holdings.account_time(self.world.now()))
 
     # ------------------------------------------------------------------ faults
 

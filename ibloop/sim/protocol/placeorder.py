@@ -7,7 +7,7 @@ layout of its own is caught by FieldReader.end(); only what the broker simulates
 from decimal import Decimal
 
 from ibloop.sim.model import ZERO, ContractKey, OrderTicket
-from ibloop.sim.wire import FieldReader, Since, WireError, flag, integer, number
+from ibloop.sim.protocol.wire import FieldReader, Since, WireError, flag, integer, number
 
 _CORE = (
     "secIdType secId action totalQuantity orderType lmtPrice auxPrice tif ocaGroup account"

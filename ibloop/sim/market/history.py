@@ -67,7 +67,7 @@ def samples_directory() -> Path:
 
     Raises: SimError when neither exists.
     """
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     places = (package / "_samples", package.parent / "data" / "samples")
     for place in places:
         if (place / "universe.csv").is_file():

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ibloop.sim.model import ContractKey, OrderTicket
-from ibloop.sim.placeorder import read_contract, read_place_order
-from ibloop.sim.wire import FieldReader, Fields, Since, WireError, integer
+from ibloop.sim.protocol.placeorder import read_contract, read_place_order
+from ibloop.sim.protocol.wire import FieldReader, Fields, Since, WireError, integer
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Orders, executions, accounts and money of one simulated login. Pure."""

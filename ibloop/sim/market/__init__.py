@@ -1,0 +1,1 @@
+"""Instruments, their history, and prices as functions of simulated time. Pure."""

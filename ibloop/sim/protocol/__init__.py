@@ -1,0 +1,1 @@
+"""The TWS socket protocol in its text form: frames, requests, replies. Pure."""

@@ -1,0 +1,1 @@
+"""The gateway between clients and the simulated world: sessions, queries, subscriptions."""
