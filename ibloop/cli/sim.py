@@ -107,7 +107,7 @@ def sim(
     Example:
       ibloop sim --port 0 --speed 60 --fault partial_fills:shares=10
     """
-    from ibloop.sim import SimError, SimOptions, WorldOptions
+    from ibloop.sim import GatewayOptions, SimError, SimOptions, WorldOptions
     from ibloop.sim.faults import parse
 
     if list_faults:
@@ -123,7 +123,7 @@ def sim(
             control_port=control,
             state=state,
             faults=tuple(parse(text) for text in faults),
-            master_client_id=master_client_id,
+            gateway=GatewayOptions(master_client_id),
         )
         failure = asyncio.run(_serve(options))
     except SimError as error:

@@ -1,15 +1,16 @@
 """A simulated IB Gateway: any TWS API client may connect to it and trade stocks.
 
-    bytes -> wire -> requests -> gateway -> broker, market -> events -> faults -> replies -> bytes
+    bytes -> protocol -> service -> brokerage, market -> events -> faults -> protocol -> bytes
 
-`wire`, `requests`, `replies`, `orderlayout` know the protocol; `market`, `broker`, `checks`,
-`account` the brokerage, without clocks or sockets; `world` joins them with time and the state
-file; `gateway` serves clients; `server` and `control` are the sockets. Nothing here imports the
-rest of ibloop.
+`protocol` knows the TWS messages; `market` the prices; `brokerage` orders, fills and money, all
+three without clocks or sockets. `world` joins market and brokerage with time and the state file;
+`service` serves clients; `faults` are the ways in which it misbehaves; `server` and `control` are
+the sockets. Nothing here imports the rest of ibloop.
 """
 
 from ibloop.sim.model import SimError
 from ibloop.sim.server import SimGateway, SimOptions
+from ibloop.sim.service.desk import GatewayOptions
 from ibloop.sim.world import WorldOptions
 
-__all__ = ["SimError", "SimGateway", "SimOptions", "WorldOptions"]
+__all__ = ["GatewayOptions", "SimError", "SimGateway", "SimOptions", "WorldOptions"]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
+NEW_YORK = ZoneInfo("America/New_York")
 ZERO = Decimal(0)
 
 
@@ -171,6 +173,16 @@ class Order:
     def live(self) -> bool:
         """Tell whether it can still fill."""
         return self.status in LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Answer to a what-if order, USD: margins before and after, and the commission."""
+
+    init_margin_before: Decimal
+    init_margin_change: Decimal
+    equity_before: Decimal
+    commission: Decimal
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from ibloop.sim.faults import Fault
 from ibloop.sim.market.history import load_samples, samples_directory
 from ibloop.sim.model import SimError
 from ibloop.sim.protocol.wire import Fields, FrameDecoder, Hello, WireError
+from ibloop.sim.service.desk import GatewayOptions
 from ibloop.sim.service.gateway import Gateway
 from ibloop.sim.service.session import Session
 from ibloop.sim.state import Journal, StateFile
@@ -47,7 +48,7 @@ class SimOptions:
     control_port: int = 0
     state: Path | None = None
     faults: Sequence[Fault] = ()
-    master_client_id: int | None = 10
+    gateway: GatewayOptions = field(default_factory=GatewayOptions)
     samples: Path | None = None
 
 
@@ -153,9 +154,7 @@ class SimGateway:
         async with contextlib.AsyncExitStack() as undo:
             undo.callback(journal.close)
             world = World(options.world, samples, journal, SystemClock())
-            self.gateway = Gateway(
-                world, master_client_id=options.master_client_id, faults=options.faults
-            )
+            self.gateway = Gateway(world, options.gateway, options.faults)
             await self._listen()
             undo.push_async_callback(self._stop_listening)
             self._open_control()

@@ -14,8 +14,9 @@ from typing import Protocol
 from ibloop.sim.brokerage.account import Account
 from ibloop.sim.brokerage.broker import Broker
 from ibloop.sim.market.history import Samples
-from ibloop.sim.market.market import Market, Moment, Pin
-from ibloop.sim.model import ZERO, Instrument, Quote, ReceivedFrame, SimError
+from ibloop.sim.market.market import SESSION_S, Market, Moment, Pin
+from ibloop.sim.market.venue import Phase
+from ibloop.sim.model import NEW_YORK, ZERO, Instrument, Quote, ReceivedFrame, SimError
 from ibloop.sim.state import (
     AccountOpened,
     ClockSet,
@@ -135,6 +136,36 @@ class World:
         """Return simulated time, which moves in samples of 250 ms."""
         sample = int((self._clock.monotonic_s() - self._began_s) / SAMPLE_S)
         return Moment(self._base_market_s + sample * SAMPLE_S * self._options.speed, sample)
+
+    # ------------------------------------------------------------------ venue
+
+    def phase(self) -> Phase:
+        """Return the part of the trading day: the simulated market never closes."""
+        return Phase.OPEN
+
+    def session(self) -> int:
+        """Return the number of the session being played."""
+        return self.moment().session
+
+    def next_open(self) -> datetime:
+        """Return when regular trading begins next: now."""
+        return self.now()
+
+    def day_end(self, *, outside_rth: bool) -> datetime:  # noqa: ARG002 - no hours outside
+        """Return when a DAY order that is placed now ends: midnight in New York."""
+        tomorrow = self.now().astimezone(NEW_YORK).date() + timedelta(days=1)
+        midnight = datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=NEW_YORK)
+        return midnight.astimezone(UTC)
+
+    def opening_price(self, con_id: int, session: int) -> Decimal | None:
+        """Return the first price of a session."""
+        quote = self.market.quote(con_id, Moment(session * SESSION_S, 0))
+        return quote.open if quote else None
+
+    def closing_price(self, con_id: int, session: int) -> Decimal | None:
+        """Return the last price of a session: the prior close of the one after it."""
+        quote = self.market.quote(con_id, Moment((session + 1) * SESSION_S, 0))
+        return quote.close if quote else None
 
     def set_clock(self, offset_s: float) -> None:
         """Move server time. Raises: SimError for more than ten years."""

@@ -24,44 +24,31 @@ from ibloop.sim.brokerage.events import (
 )
 from ibloop.sim.market.history import Samples
 from ibloop.sim.model import Execution, Order, OrderTicket, Quote, Status
+from tests.fakes.venue import NOON, FakeVenue
 
-NOON = datetime(2026, 11, 18, 17, 0, tzinfo=UTC)
 AAPL = 265598
 MakeQuote = Callable[..., Quote]
 MakeTicket = Callable[..., OrderTicket]
 
 
-class Desk:
-    """A broker with one settable quote for everything, driven by short calls."""
+class Desk(FakeVenue):
+    """A broker on a fake venue, driven by short calls."""
 
     def __init__(self, samples: Samples, quote: Quote | None, cash: int = 100_000) -> None:
         """Open account DU1 with cash."""
+        super().__init__(quote=quote)
         self.samples = samples
         self.broker = Broker(samples.instruments, {"DU1": Decimal(cash)}, first_perm_id=500)
-        self.quote = quote
-        self.now = NOON
-
-    def quote_of(self, _con_id: int) -> Quote | None:
-        """Return the quote."""
-        return self.quote
 
     def place(self, order_id: int, ticket: OrderTicket, **more: Any) -> list[Event]:
         """Place for client 1 without matching."""
         instrument = self.samples.instruments[more.pop("con_id", AAPL)]
         client_id = more.pop("client_id", 1)
-        return self.broker.place(
-            client_id,
-            order_id,
-            instrument,
-            ticket,
-            quote_of=self.quote_of,
-            now=self.now,
-            **more,
-        )
+        return self.broker.place(client_id, order_id, instrument, ticket, venue=self, **more)
 
     def match(self, slice_of: Any = None) -> list[Event]:
         """Let the market fill what it can."""
-        return self.broker.match(self.quote_of, self.now, *([slice_of] if slice_of else []))
+        return self.broker.match(self, *([slice_of] if slice_of else []))
 
     def order(self, order_id: int, client_id: int = 1) -> Order:
         """Return an order by its own id."""
@@ -207,7 +194,7 @@ def test_a_senseless_order_gets_an_error_and_no_status(
 
 def test_an_unknown_contract_is_error_200(desk: Desk, make_ticket: MakeTicket) -> None:
     """placeOrder is answered like contract details."""
-    events = desk.broker.place(1, 1, None, make_ticket(), quote_of=desk.quote_of, now=NOON)
+    events = desk.broker.place(1, 1, None, make_ticket(), venue=desk)
     assert story(events) == ["error 200"]
 
 
@@ -311,7 +298,7 @@ def test_orders_end_at_their_time(desk: Desk, make_ticket: MakeTicket) -> None:
     assert desk.broker.expire(midnight - timedelta(seconds=1)) == []
     desk.broker.expire(midnight)
     assert [order.order_id for order in desk.broker.live_orders()] == [3]
-    desk.now = midnight
+    desk.time = midnight
     assert story(desk.place(4, gtd)) == ["error 201", "Inactive"]
 
 

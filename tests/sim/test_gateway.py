@@ -9,6 +9,7 @@ import pytest
 
 from ibloop.sim import faults
 from ibloop.sim.model import SimError
+from ibloop.sim.service.desk import GatewayOptions
 from ibloop.sim.service.gateway import Gateway
 from ibloop.sim.truth import truth
 from ibloop.sim.world import World
@@ -19,7 +20,7 @@ Messages = list[tuple[str, ...]]
 @pytest.fixture
 def gateway(make_world: Callable[..., World]) -> Gateway:
     """Return a gateway over a frozen market, master client 10."""
-    return Gateway(make_world(), master_client_id=10)
+    return Gateway(make_world())
 
 
 def kinds(messages: Messages) -> list[str]:
@@ -51,7 +52,7 @@ def test_start_up_is_accounts_next_id_and_notices(
     """15 and 9 with their version fields, then 2104, 2106, 2158."""
     client = connect(gateway, 5)
     client.session.client_id = None
-    del gateway._clients[5]
+    del gateway.desk.clients[5]
     messages = client.send(71, 2, 5, "")
     assert messages[:2] == [("15", "1", "DU1234567"), ("9", "1", "1")]
     assert kinds(messages[2:]) == ["error 2104", "error 2106", "error 2158"]
@@ -171,7 +172,7 @@ def test_account_values_are_refreshed_every_three_minutes(
     make_world: Callable[..., World], connect: Callable[..., Any], place_fields: Any, clock: Any
 ) -> None:
     """Between fills the subscriber still learns what its stocks are worth."""
-    gateway = Gateway(make_world(speed=60.0), master_client_id=None)
+    gateway = Gateway(make_world(speed=60.0), GatewayOptions(None))
     client = connect(gateway)
     client.send(6, 2, 1, "")
     client.send(*place_fields(1))
@@ -208,7 +209,7 @@ def test_market_data_streams_only_what_changed(
     make_world: Callable[..., World], connect: Callable[..., Any], clock: Any
 ) -> None:
     """First 81 and 58, each price with its size; then nothing within the same sample."""
-    gateway = Gateway(make_world(speed=60.0), master_client_id=None)
+    gateway = Gateway(make_world(speed=60.0), GatewayOptions(None))
     client = connect(gateway)
     messages = client.send(1, 11, 7, 0, *MKT_DATA)
     assert [fields[0] for fields in messages[:2]] == ["81", "58"]
@@ -474,7 +475,7 @@ def test_a_frozen_client_finds_no_heap_of_ticks(
     make_world: Callable[..., World], connect: Callable[..., Any], clock: Any
 ) -> None:
     """Market data is not queued for a client that reads nothing."""
-    gateway = Gateway(make_world(speed=60.0), master_client_id=None)
+    gateway = Gateway(make_world(speed=60.0), GatewayOptions(None))
     client = connect(gateway)
     client.send(1, 11, 7, 0, *MKT_DATA)
     gateway.add_fault(faults.parse("freeze:seconds=0"))

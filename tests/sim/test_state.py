@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from ibloop.sim.market.market import Shock
 from ibloop.sim.model import SimError
+from ibloop.sim.service.desk import GatewayOptions
 from ibloop.sim.service.gateway import Gateway
 from ibloop.sim.state import AccountOpened, ClockSet, MarketTime, StateFile
 from ibloop.sim.truth import truth
@@ -35,7 +36,7 @@ def test_a_restart_finds_everything_again(
 ) -> None:
     """Truth, working orders, next ids, fixed prices and the clock survive; so do clients' views."""
     first = state_file()
-    gateway = Gateway(make_world(first), master_client_id=None)
+    gateway = Gateway(make_world(first), GatewayOptions(None))
     client = connect(gateway, 4)
     client.send(*place_fields(3, orderRef="fill"))
     client.send(*place_fields(7, **LIMIT))
@@ -47,7 +48,7 @@ def test_a_restart_finds_everything_again(
     # No orderly end: only the journal speaks for the first broker.
     first.close()
     second = state_file()
-    gateway = Gateway(make_world(second, cash_usd=Decimal(5)), master_client_id=None)
+    gateway = Gateway(make_world(second, cash_usd=Decimal(5)), GatewayOptions(None))
     assert truth(gateway.world) == before
     assert gateway.world.quote_of(265598) == quote
     assert gateway.world.offset_s == 60.0
@@ -71,7 +72,7 @@ def test_nothing_is_told_before_it_is_stored(
 ) -> None:
     """When the disk refuses, the client hears nothing of the order."""
     journal = state_file()
-    gateway = Gateway(make_world(journal), master_client_id=None)
+    gateway = Gateway(make_world(journal), GatewayOptions(None))
     client = connect(gateway)
     real, journal._file = journal._file, os.open("/dev/full", os.O_WRONLY)
     with pytest.raises(SimError, match="No space left"):

@@ -12,7 +12,8 @@ from ibloop.sim.market.history import Samples
 from ibloop.sim.model import Action, Execution, Order, Status
 from ibloop.sim.protocol.orderlayout import completed_order, open_order
 from ibloop.sim.protocol.replies import contracts, fills, holdings, system, ticks
-from ibloop.sim.protocol.requests import PlaceOrder, parse
+from ibloop.sim.protocol.requests import parse
+from ibloop.sim.protocol.requests.orders import PlaceOrder
 from ibloop.sim.protocol.wire import (
     FRAME_BYTES_MAX,
     FrameDecoder,

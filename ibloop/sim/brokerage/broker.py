@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from ibloop.sim.brokerage.account import Account, commission_usd
 from ibloop.sim.brokerage.book import Depth, marketable_price
-from ibloop.sim.brokerage.checks import QuoteOf, Refusal, good_till, refuse_ticket, short_of
+from ibloop.sim.brokerage.checks import Refusal, good_till, refuse_ticket
 from ibloop.sim.brokerage.events import (
     AccountChange,
     Change,
@@ -22,8 +22,19 @@ from ibloop.sim.brokerage.events import (
     Problem,
     WhatIf,
 )
-from ibloop.sim.model import ZERO, Action, Execution, Instrument, Order, OrderTicket, Quote, Status
-from ibloop.sim.protocol.orderlayout import Preview
+from ibloop.sim.brokerage.funds import short_of
+from ibloop.sim.market.venue import Venue
+from ibloop.sim.model import (
+    ZERO,
+    Action,
+    Execution,
+    Instrument,
+    Order,
+    OrderTicket,
+    Preview,
+    Quote,
+    Status,
+)
 
 # First group of every execution id; the second is the order's permId, unique by itself.
 EXECUTION_PREFIX = 0x0000E0D5
@@ -115,8 +126,7 @@ class Broker:
         instrument: Instrument | None,
         ticket: OrderTicket,
         *,
-        quote_of: QuoteOf,
-        now: datetime,
+        venue: Venue,
         refusal: Refusal | None = None,
     ) -> list[Event]:
         """Take a placeOrder: a new order, or a change of the client's live one with that id.
@@ -128,20 +138,20 @@ class Broker:
             return [Problem(client_id, order_id, 200, text)]
         existing = self.order_of(client_id, order_id)
         found = self._refuse_id(client_id, order_id, existing)
-        found = found or refuse_ticket(ticket, instrument, tuple(self.accounts), now)
+        found = found or refuse_ticket(ticket, instrument, tuple(self.accounts), venue.now())
         if found and (existing or not found.inactive):
             return [Problem(client_id, order_id, found.code, found.text)]
-        draft = self._draft(client_id, order_id, instrument, ticket, now)
+        draft = self._draft(client_id, order_id, instrument, ticket, venue)
         if ticket.what_if:
-            return self._preview(draft, quote_of)
+            return self._preview(draft, venue)
         self._use_order_id(client_id, order_id)
         if not ticket.transmit:
             self._untransmitted.add((client_id, order_id))
             return []
         self._untransmitted.discard((client_id, order_id))
         if existing:
-            return self._modify(existing, draft, quote_of)
-        return self._accept(draft, found or refusal, quote_of, now)
+            return self._modify(existing, draft, venue)
+        return self._accept(draft, found or refusal, venue)
 
     def _refuse_id(self, client_id: int, order_id: int, existing: Order | None) -> Refusal | None:
         if existing and existing.status is Status.FILLED:
@@ -158,7 +168,7 @@ class Broker:
         order_id: int,
         instrument: Instrument,
         ticket: OrderTicket,
-        now: datetime,
+        venue: Venue,
     ) -> Order:
         market = ticket.order_type == "MKT"
         return Order(
@@ -173,19 +183,19 @@ class Broker:
             order_type=ticket.order_type,
             limit_price=None if market else ticket.limit_price,
             tif=ticket.tif or "DAY",
-            good_till=good_till(ticket, now),
+            good_till=good_till(ticket, venue),
             good_till_text=ticket.good_till,
             order_ref=ticket.order_ref,
             outside_rth=ticket.outside_rth,
             hidden=ticket.hidden,
             status=Status.PRE_SUBMITTED if market else Status.SUBMITTED,
-            accepted_at=now,
+            accepted_at=venue.now(),
         )
 
-    def _preview(self, draft: Order, quote_of: QuoteOf) -> list[Event]:
-        account, quote = self.accounts[draft.account], quote_of(draft.con_id)
+    def _preview(self, draft: Order, venue: Venue) -> list[Event]:
+        account, quote = self.accounts[draft.account], venue.quote_of(draft.con_id)
         price = draft.limit_price or (quote.ask if quote else ZERO)
-        stocks = account.market_value(lambda con_id: _last(quote_of(con_id)))
+        stocks = account.market_value(lambda con_id: _last(venue.quote_of(con_id)))
         value = draft.quantity * price
         preview = Preview(
             init_margin_before=stocks,
@@ -195,22 +205,20 @@ class Broker:
         )
         return [WhatIf(replace(draft, perm_id=0, status=Status.PRE_SUBMITTED), preview)]
 
-    def _accept(
-        self, draft: Order, refusal: Refusal | None, quote_of: QuoteOf, now: datetime
-    ) -> list[Event]:
-        refusal = refusal or self._short_of(draft, quote_of)
+    def _accept(self, draft: Order, refusal: Refusal | None, venue: Venue) -> list[Event]:
+        refusal = refusal or self._short_of(draft, venue)
         if refusal is None:
             return [OrderUpdate(self._store(draft), accepted=True)]
-        order = self._finish(draft, Status.INACTIVE, "Rejected by System:", now)
+        order = self._finish(draft, Status.INACTIVE, "Rejected by System:", venue.now())
         problem = Problem(
             draft.client_id, draft.order_id, refusal.code, refusal.text, order.perm_id
         )
         return [problem, OrderUpdate(order, accepted=True)]
 
-    def _short_of(self, order: Order, quote_of: QuoteOf) -> Refusal | None:
-        return short_of(order, self.accounts[order.account], self.live_orders(), quote_of)
+    def _short_of(self, order: Order, venue: Venue) -> Refusal | None:
+        return short_of(order, self.accounts[order.account], self.live_orders(), venue.quote_of)
 
-    def _modify(self, order: Order, draft: Order, quote_of: QuoteOf) -> list[Event]:
+    def _modify(self, order: Order, draft: Order, venue: Venue) -> list[Event]:
         same = ("con_id", "action", "account")
         changed = replace(
             order,
@@ -227,7 +235,7 @@ class Broker:
             refusal = Refusal(105, "Order being modified does not match original order")
         elif changed.remaining <= 0:
             refusal = Refusal(105, f"Order quantity must stay above the {order.filled} filled")
-        refusal = refusal or self._short_of(changed, quote_of)
+        refusal = refusal or self._short_of(changed, venue)
         if refusal:
             return [
                 Problem(order.client_id, order.order_id, refusal.code, refusal.text, order.perm_id)
@@ -278,11 +286,12 @@ class Broker:
 
     # ------------------------------------------------------------------ filling
 
-    def match(self, quote_of: QuoteOf, now: datetime, slice_of: SliceOf = unsliced) -> list[Event]:
+    def match(self, venue: Venue, slice_of: SliceOf = unsliced) -> list[Event]:
         """Fill what the market can fill now, oldest order first, no deeper than the shown size."""
         events: list[Event] = []
+        now = venue.now()
         for order in self.live_orders():
-            quote = quote_of(order.con_id)
+            quote = venue.quote_of(order.con_id)
             price = marketable_price(order, quote) if quote else None
             while quote is not None and price is not None:
                 shares = self._shares_now(self.orders[order.perm_id], quote, now, slice_of)

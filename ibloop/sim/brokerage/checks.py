@@ -1,22 +1,19 @@
 """Reasons for which an order is refused, as functions from a ticket to a Refusal or None.
 
-`refuse_ticket` looks at the request alone, in the order IB's own validation seems to take;
-`short_of` looks at the account. Codes and their standard texts are IB's.
+`refuse_ticket` looks at the request alone, in the order IB's own validation seems to take. Codes
+and their standard texts are IB's.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from ibloop.sim.brokerage.account import Account, commission_usd
-from ibloop.sim.model import ZERO, Action, Instrument, Order, OrderTicket, Quote
-from ibloop.sim.protocol.wire import NEW_YORK
+from ibloop.sim.market.venue import Venue
+from ibloop.sim.model import NEW_YORK, Action, Instrument, OrderTicket
 
 ORDER_TYPES = frozenset({"MKT", "LMT"})
 TIMES_IN_FORCE = frozenset({"DAY", "GTC", "GTD", "IOC", "FOK"})
-QuoteOf = Callable[[int], Quote | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,55 +113,10 @@ def parse_good_till(text: str) -> datetime | None:
         return None
 
 
-def good_till(ticket: OrderTicket, now: datetime) -> datetime | None:
-    """Return when an accepted order dies: GTD as told, DAY at midnight in New York."""
+def good_till(ticket: OrderTicket, venue: Venue) -> datetime | None:
+    """Return when an accepted order dies: GTD as told, DAY with the venue's day."""
     if ticket.tif == "GTD":
         return parse_good_till(ticket.good_till)
     if ticket.tif in {"", "DAY"}:
-        tomorrow = now.astimezone(NEW_YORK).date() + timedelta(days=1)
-        return datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=NEW_YORK).astimezone(
-            UTC
-        )
+        return venue.day_end(outside_rth=ticket.outside_rth)
     return None
-
-
-def short_of(
-    order: Order, account: Account, working: Iterable[Order], quote_of: QuoteOf
-) -> Refusal | None:
-    """Return why a cash account cannot carry the order beside its other working ones."""
-    others = [
-        other
-        for other in working
-        if other.perm_id != order.perm_id
-        and other.account == order.account
-        and other.action is order.action
-    ]
-    if order.action is Action.SELL:
-        offered = sum((o.remaining for o in others if o.con_id == order.con_id), ZERO)
-        held = account.held(order.con_id)
-        if offered + order.remaining <= held:
-            return None
-        return rejected(f"no short sales in a cash account: {held} held, {offered} being sold")
-    needed = _reserve(order, quote_of)
-    if needed is None:
-        return rejected("no market price to check the funds for a market order")
-    reserved = sum((_reserve(other, quote_of) or ZERO for other in others), ZERO)
-    if needed + reserved <= account.cash:
-        return None
-    return rejected(
-        f"insufficient funds: {needed:.2f} USD needed, {account.cash - reserved:.2f} USD available"
-    )
-
-
-def _reserve(order: Order, quote_of: QuoteOf) -> Decimal | None:
-    """Return the cash a working purchase may still take, None without a price to tell."""
-    price = order.limit_price
-    if price is None:
-        quote = quote_of(order.con_id)
-        if quote is None:
-            return None
-        price = quote.ask
-    value = order.remaining * price
-    filled_value = order.filled * order.avg_fill_price
-    commission = commission_usd(order.quantity, filled_value + value) - order.commission_usd
-    return value + max(ZERO, commission)

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from ibloop.sim.model import Execution, Order
-from ibloop.sim.protocol.orderlayout import Preview
+from ibloop.sim.model import Execution, Order, Preview
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,7 @@
 Positions in comments count from 0, the message id, in the layout below version 177.
 """
 
-from dataclasses import dataclass
-from decimal import Decimal
-
-from ibloop.sim.model import ZERO, Instrument, Order, Status
+from ibloop.sim.model import ZERO, Instrument, Order, Preview, Status
 from ibloop.sim.protocol.wire import (
     UNSET_DECIMAL,
     UNSET_DOUBLE,
@@ -18,16 +15,6 @@ from ibloop.sim.protocol.wire import (
     size_text,
     time_text,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """Answer to a what-if order, USD: margins before and after, and the commission."""
-
-    init_margin_before: Decimal
-    init_margin_change: Decimal
-    equity_before: Decimal
-    commission: Decimal
 
 
 def open_order(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Context, Decimal, InvalidOperation
 from enum import IntEnum
-from zoneinfo import ZoneInfo
+
+from ibloop.sim.model import NEW_YORK
 
 Fields = tuple[str, ...]
 
@@ -29,8 +30,6 @@ INTEGER_MAX = 2**31 - 1
 NUMBER_MAX = Decimal(10) ** 15
 
 _DOUBLE = Context(prec=15)
-
-NEW_YORK = ZoneInfo("America/New_York")
 
 
 class Since(IntEnum):

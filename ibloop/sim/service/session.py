@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ibloop.sim.brokerage.account import AccountValue
-from ibloop.sim.model import Instrument, Quote
-from ibloop.sim.protocol.replies import system, ticks
-from ibloop.sim.protocol.wire import Fields, frame, size_text
+from ibloop.sim.protocol.replies import system
+from ibloop.sim.protocol.wire import Fields, frame
+
+if TYPE_CHECKING:
+    from ibloop.sim.service.desk import Desk
 
 
 class Line(Protocol):
@@ -50,60 +52,26 @@ class ValueFeed:
         return messages
 
 
-@dataclass(slots=True)
-class MarketLine:
-    """One market data subscription: only ticks that changed since the last sample."""
+class Subscription(Protocol):
+    """Something a client hears of again and again under a request id, once in every sample."""
 
-    req_id: int
-    instrument: Instrument
-    sent: dict[int, str] = field(default_factory=dict)
-
-    def changes(self, quote: Quote, now: datetime, version: int) -> list[Fields]:
-        """Return the ticks of a sample, prices together with their sizes."""
-        messages: list[Fields] = []
-        sides = (
-            (1, 0, quote.bid, quote.bid_size, 1),
-            (2, 3, quote.ask, quote.ask_size, 1),
-            (4, 5, quote.last, quote.last_size, 0),
-        )
-        for price_tick, size_tick, price, size, mask in sides:
-            size_now = size_text(size, version)
-            # The price message carries the size too, so either of them changing sends it.
-            moved = self._new(price_tick, f"{price} {size_now}")
-            if moved:
-                messages.append(ticks.tick_price(self.req_id, price_tick, price, size_now, mask))
-            if self._new(size_tick, size_now):
-                messages.append(ticks.tick_size(self.req_id, size_tick, size_now))
-            if moved and price_tick == 4:
-                epoch = str(int(now.timestamp()))
-                messages.append(ticks.tick_string(self.req_id, 45, epoch))
-        if self._new(8, str(quote.volume)):
-            messages.append(ticks.tick_size(self.req_id, 8, str(quote.volume)))
-        day = ((6, quote.high), (7, quote.low), (9, quote.close), (14, quote.open))
-        for tick, price in day:
-            if self._new(tick, str(price)):
-                messages.append(ticks.tick_price(self.req_id, tick, price, "0", 0))
-        halted = "1.0" if quote.halted else "0.0"
-        if self._new(49, halted):
-            messages.append(ticks.tick_generic(self.req_id, 49, halted))
-        return messages
-
-    def _new(self, tick: int, value: str) -> bool:
-        if self.sent.get(tick) == value:
-            return False
-        self.sent[tick] = value
-        return True
+    def sample(self, desk: "Desk", session: "Session") -> Iterable[Fields]:
+        """Return the messages that are due now."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """A connected client; `client_id` is None until it has named itself with startApi."""
+    """A connected client; `client_id` is None until it has named itself with startApi.
+
+    `subscriptions` are known by their kind and request id.
+    """
 
     line: Line
     version: int = 0
     client_id: int | None = None
     frozen: bool = False
-    lines: dict[int, MarketLine] = field(default_factory=dict)
+    subscriptions: dict[tuple[str, int], Subscription] = field(default_factory=dict)
     positions: bool = False
     account: ValueFeed | None = None
     multis: dict[int, ValueFeed] = field(default_factory=dict)

@@ -2,9 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from ibloop.sim.model import Instrument
+from ibloop.sim.model import NEW_YORK, Instrument
 from ibloop.sim.protocol.wire import (
-    NEW_YORK,
     Fields,
     Since,
     size_text,

@@ -3,10 +3,9 @@
 from datetime import datetime
 from decimal import Decimal
 
-from ibloop.sim.model import Instrument
+from ibloop.sim.model import NEW_YORK, Instrument
 from ibloop.sim.protocol.replies.contracts import contract_eleven
 from ibloop.sim.protocol.wire import (
-    NEW_YORK,
     Fields,
     double_text,
     size_text,
