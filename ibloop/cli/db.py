@@ -1,8 +1,10 @@
-"""``ibloop db``: migrate, back up, check and describe the ledger."""
+"""``ibloop db``: migrate, back up, check, accept and describe the ledger."""
 
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,14 +13,20 @@ from ibloop.adapters.ledger.backup import prune
 from ibloop.adapters.ledger.check import check as check_ledger
 from ibloop.adapters.ledger.connection import migrate as migrate_ledger
 from ibloop.adapters.ledger.connection import schema_sql
-from ibloop.cli.common import Context, emit, json_option, pass_context
+from ibloop.cli.common import Context, Reason, emit, json_option, operator, pass_context
 from ibloop.cli.terminal import table
-from ibloop.errors import Exit
+from ibloop.errors import Exit, NotRunningError, RefusedError
+
+if TYPE_CHECKING:
+    from ibloop.adapters.ledger.commands import Command
+    from ibloop.adapters.ledger.connection import Connection
+
+ANSWER_POLL_S = 0.1
 
 
 @click.group()
 def db() -> None:
-    """Migrate, back up, check and describe the ledger."""
+    """Migrate, back up, check, accept and describe the ledger."""
 
 
 @db.command()
@@ -95,6 +103,57 @@ def check(ctx: click.Context, context: Context, as_json: bool) -> None:
     )
     if problems:
         ctx.exit(Exit.FAILED)
+
+
+@db.command("accept-restore")
+@click.option("--reason", type=Reason(), required=True, help="Why this ledger may go on.")
+@click.option(
+    "--wait",
+    "wait_s",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(1, 3600),
+    help="Seconds to wait for the executor's answer.",
+)
+@pass_context
+def accept_restore(context: Context, reason: str, wait_s: float) -> None:
+    """Let a ledger trade again that is behind the broker, as after a restored backup.
+
+    The executor, which must be running, answers: orders of ours that the ledger never sent become
+    known, and none of them may still work. Check the account's orders and positions before.
+
+    \b
+    Example:
+      ibloop db accept-restore --reason "restored the backup of Sunday; account checked"
+    """
+    from ibloop.adapters.ledger import commands
+    from ibloop.adapters.streamfiles import wake
+    from ibloop.daemons.run_commands import ACCEPT_LEDGER
+
+    with closing(context.open_ledger(create=False)) as ledger:
+        with ledger.transaction() as tx:
+            now = datetime.now(UTC)
+            number = commands.request(tx, ACCEPT_LEDGER, {"reason": reason}, operator(), now)
+        wake(context.profile.stream_dir)
+        answer = _answer(ledger.db, number, wait_s)
+    if answer is None:
+        raise NotRunningError("the executor has not answered; it will when it is running")
+    if answer.status is not commands.CommandStatus.DONE:
+        raise RefusedError(f"not accepted: {answer.result}")
+    click.echo("accepted; `ibloop run retry` goes on with a blocked run", err=True)
+
+
+def _answer(connection: "Connection", number: int, wait_s: float) -> "Command | None":
+    """Wait for the answer to a command; ``None`` when there is none in time."""
+    from ibloop.adapters.ledger import commands
+
+    until = time.monotonic() + wait_s
+    while time.monotonic() < until:
+        found = commands.find(connection, number)
+        if found is not None and found.done_at is not None:
+            return found
+        time.sleep(ANSWER_POLL_S)
+    return None
 
 
 @db.command()

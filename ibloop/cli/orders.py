@@ -1,16 +1,27 @@
-"""``ibloop orders``: the orders of runs and what became of them."""
+"""``ibloop orders``: the orders of runs, what became of them, and what a person decides."""
 
 from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, limit_option, pass_context
+from ibloop.cli.common import (
+    Context,
+    Reason,
+    emit,
+    json_option,
+    limit_option,
+    operator,
+    pass_context,
+)
 from ibloop.cli.terminal import coloured, table
 
 
 @click.group()
 def orders() -> None:
-    """List the orders of runs."""
+    """List, explain and resolve the orders of runs."""
 
 
 @orders.command("list")
@@ -33,6 +44,88 @@ def list_orders(context: Context, run_name: str | None, limit: int, as_json: boo
         rows = ledger_orders.listing(db, run_id, limit)
     data = [order_data(row) for row in rows]
     emit("orders", data, as_json, lambda: table(COLUMNS, [order_line(d) for d in data]))
+
+
+@orders.command()
+@click.argument("name", metavar="ORDER")
+@json_option
+@pass_context
+def explain(context: Context, name: str, as_json: bool) -> None:
+    """Tell all that is known of one order, and what can be done about it.
+
+    ORDER is its reference, or the permId that TWS shows.
+
+    \b
+    Example:
+      ibloop orders explain ibl:2026W47:AAPL:B:0
+    """
+    from ibloop.cli.resolving import explanation, order_named, page
+
+    with closing(context.open_readonly()) as db:
+        row = order_named(db, name)
+        data = explanation(db, row, context.config.session.timezone, datetime.now(UTC))
+    emit("order", data, as_json, lambda: page(data, row))
+
+
+class PositiveDecimal(click.ParamType[Decimal]):
+    """A number above zero."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        """Return the number, or fail as click does."""
+        try:
+            number = Decimal(value)
+        except InvalidOperation:
+            number = Decimal("NaN")
+        if not number.is_finite() or not 0 < number < Decimal(10) ** 12:
+            self.fail(f"expected a number above 0, was {value}", param, ctx)
+        return number
+
+
+FATES = ("working", "filled", "canceled", "not-sent", "over-filled")
+
+
+@orders.command()
+@click.argument("name", metavar="ORDER")
+@click.option("--as", "fate", type=click.Choice(FATES), required=True, help="What became of it.")
+@click.option("--reason", type=Reason(), required=True, help="How you know.")
+@click.option("--perm-id", type=click.IntRange(1), help="Its permId at the broker.")
+@click.option(
+    "--quantity", type=PositiveDecimal(), help="Executed shares that the ledger does not have."
+)
+@click.option("--price", type=PositiveDecimal(), help="Their average price, USD.")
+@pass_context
+def resolve(
+    context: Context,
+    name: str,
+    fate: str,
+    reason: str,
+    perm_id: int | None,
+    quantity: Decimal | None,
+    price: Decimal | None,
+) -> None:
+    """Decide about an order that no evidence can prove.
+
+    Until then the account sends nothing. Afterwards its positions have to be what the fills say
+    before the next run starts. over-filled accepts more shares than were ordered.
+
+    \b
+    Example:
+      ibloop orders resolve ibl:2026W47:AAPL:B:0 --as not-sent --reason "not in TWS"
+    """
+    from ibloop.adapters.ledger import resolution
+    from ibloop.adapters.streamfiles import wake
+    from ibloop.cli.resolving import order_named
+
+    decision = resolution.Decision(resolution.Fate(fate), reason, perm_id, quantity, price)
+    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+        row = order_named(tx.db, name)
+        state = resolution.resolve(tx, row, decision, datetime.now(UTC), operator())
+    wake(context.profile.stream_dir)
+    click.echo(f"{row.order.client_order_id} is {state}", err=True)
 
 
 COLUMNS = ("ORDER", "SIDE", "QUANTITY", "LIMIT", "STATUS", "FILLED", "AVG PRICE", "WHY")

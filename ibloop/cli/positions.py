@@ -1,16 +1,18 @@
-"""``ibloop positions``: what the broker says we hold."""
+"""``ibloop positions``: what the broker says we hold, and whether the fills explain it."""
 
 from contextlib import closing
+from datetime import UTC, datetime
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context
+from ibloop.cli.common import Context, Reason, emit, json_option, operator, pass_context
 from ibloop.cli.terminal import table
+from ibloop.errors import RefusedError
 
 
 @click.group()
 def positions() -> None:
-    """List what the broker says we hold."""
+    """List, explain and accept what the broker says we hold."""
 
 
 @positions.command("list")
@@ -33,3 +35,65 @@ def list_positions(context: Context, as_json: bool) -> None:
     emit("positions", data, as_json, lambda: table(("SYMBOL", "QUANTITY", "AVG COST"), rows))
     if not as_json:
         click.echo(f"as of {as_of:%F %T} UTC" if as_of else "never read yet", err=True)
+
+
+EXPLAINED = ("SYMBOL", "BEFORE", "FILLED SINCE", "EXPECTED", "HELD", "DIFFERENCE")
+
+
+@positions.command()
+@json_option
+@pass_context
+def explain(context: Context, as_json: bool) -> None:
+    """Compare what is held with what was held before and filled since.
+
+    \b
+    Example:
+      ibloop positions explain
+    """
+    from ibloop.daemons.comparing import explained_positions
+
+    with closing(context.open_readonly()) as db:
+        since, lines = explained_positions(db)
+    data = {"since": since, "positions": lines}
+    rows = [(x.symbol, x.before, x.filled, x.expected, x.held, x.difference or "") for x in lines]
+    emit("positions", data, as_json, lambda: table(EXPLAINED, rows))
+    if not as_json:
+        told = (
+            f"since {since:%F %T} UTC" if since else "nothing to compare with before the first run"
+        )
+        click.echo(told, err=True)
+
+
+@positions.command()
+@click.option("--reason", type=Reason(), required=True, help="Why they are right.")
+@pass_context
+def accept(context: Context, reason: str) -> None:
+    """Accept the positions as they are, although fills do not explain them.
+
+    For a split, a transfer, a trade of another day: the next run measures from here.
+
+    \b
+    Example:
+      ibloop positions accept --reason "4:1 split of AAPL on Monday"
+    """
+    from ibloop.adapters.ledger import acceptances, account
+    from ibloop.adapters.streamfiles import wake
+    from ibloop.daemons.comparing import may_trail, standing_breaks
+
+    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+        if may_trail(tx.db):
+            raise RefusedError("a fill is newer than the positions: wait half a minute, try again")
+        if not standing_breaks(tx.db):
+            raise RefusedError("the fills explain every position: there is nothing to accept")
+        held = {p.symbol: p.quantity for p in account.positions(tx.db)}
+        acceptances.accept(
+            tx,
+            acceptances.AcceptanceKind.POSITIONS,
+            "positions",
+            {"quantities": held},
+            reason=reason,
+            now=datetime.now(UTC),
+            actor=operator(),
+        )
+    wake(context.profile.stream_dir)
+    click.echo(f"{len(held)} positions accepted", err=True)

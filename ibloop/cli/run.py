@@ -205,7 +205,7 @@ def cancel(context: Context, name: str) -> None:
     from ibloop.adapters.streamfiles import wake
     from ibloop.cli.lookup import run_named
     from ibloop.core.lifecycle import RUN_TERMINAL, RunReason, RunState, may_move
-    from ibloop.daemons.trade_executor import CANCEL_RUN
+    from ibloop.daemons.run_commands import CANCEL_RUN
 
     by, now = operator(), datetime.now(UTC)
     with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:

@@ -46,6 +46,7 @@ class Observed:
     account_as_of: datetime | None
     equity_positive: bool
     unknown_orders: int
+    position_breaks: tuple[str, ...]
     working_orders: int
     other_run: str | None
 
@@ -151,3 +152,5 @@ def _account(seen: Observed, now: Moment, rules: Rules) -> Iterator[Gate]:
     if busy is None and seen.working_orders:
         busy = f"{seen.working_orders} orders of an earlier run still work at the broker"
     yield Gate("run", busy is None, RunReason.RUN_ACTIVE, busy or "no other run")
+    breaks = "; ".join(seen.position_breaks)
+    yield Gate("positions", not breaks, RunReason.POSITION_BREAK, breaks or "as the fills say")

@@ -6,7 +6,7 @@ those of ``docs/explanation/promises.md``.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from ibloop.core.lifecycle import ORDER_NEVER_SENT, OrderState
@@ -37,23 +37,38 @@ def exec_base(exec_id: str) -> str:
     return exec_id.rpartition(".")[0] or exec_id
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a person has looked at and accepted.
+
+    References of orders the ledger never sent, and how many shares of an over-filled order.
+    """
+
+    references: frozenset[str] = frozenset()
+    over_fills: Mapping[str, Decimal] = field(default_factory=dict)
+
+
 def check(
     orders: Sequence[Order],
     fills: Sequence[Fill],
     broker_orders: Iterable[BrokerOrder],
     executions: Iterable[Execution],
     account: str,
+    accepted: Accepted | None = None,
 ) -> tuple[Broken, ...]:
     """Return every broken promise about orders and fills; empty when all hold.
 
     Args: the ledger's orders and fills, and the broker's orders and executions of the same span.
     """
-    shown, executed = list(broker_orders), list(executions)
+    known = accepted or Accepted()
+    executed = list(executions)
+    shown = [o for o in broker_orders if o.client_order_id not in known.references]
+    ours = [e for e in executed if e.client_order_id not in known.references]
     return (
-        *_sent_once(shown, executed),
-        *_recorded(orders, shown, executed),
-        *_every_execution_once(fills, executed),
-        *_no_over_fill(orders, fills),
+        *_sent_once(shown, ours),
+        *_recorded(orders, shown, ours),
+        *_every_execution_once(fills, executed, known),
+        *_no_over_fill(orders, fills, known),
         *_right_account(shown, executed, account),
     )
 
@@ -84,7 +99,9 @@ def _recorded(
             yield Broken("P2", f"the broker knows {ref}, the ledger says {order.status}")
 
 
-def _every_execution_once(fills: Iterable[Fill], executed: Iterable[Execution]) -> Iterator[Broken]:
+def _every_execution_once(
+    fills: Iterable[Fill], executed: Iterable[Execution], known: Accepted
+) -> Iterator[Broken]:
     recorded: defaultdict[str, list[Fill]] = defaultdict(list)
     for fill in fills:
         recorded[exec_base(fill.exec_id)].append(fill)
@@ -92,18 +109,19 @@ def _every_execution_once(fills: Iterable[Fill], executed: Iterable[Execution]) 
         rows = recorded[exec_base(execution.exec_id)]
         if len(rows) != 1:
             yield Broken("P3", f"execution {execution.exec_id} is in the ledger {len(rows)} times")
-        elif differs := _difference(rows[0], execution):
+        elif differs := _difference(rows[0], execution, known):
             yield Broken("P3", f"execution {execution.exec_id}: {differs}")
 
 
-def _difference(fill: Fill, execution: Execution) -> str | None:
+def _difference(fill: Fill, execution: Execution, known: Accepted) -> str | None:
     """Return what a recorded fill says otherwise than the broker's execution.
 
     Of two revisions only an older one in the ledger is wrong: it may have learnt of a correction
     since the broker was asked.
     """
     ref = execution.client_order_id
-    if is_ours(ref) and fill.client_order_id != ref:
+    is_foreign = not is_ours(ref) or ref in known.references
+    if not is_foreign and fill.client_order_id != ref:
         return f"it is of {ref}, recorded for {fill.client_order_id}"
     if _revision(fill.exec_id) < _revision(execution.exec_id):
         return f"the ledger has only {fill.exec_id}"
@@ -119,7 +137,9 @@ def _revision(exec_id: str) -> int:
     return int(last) if last.isdecimal() else 0
 
 
-def _no_over_fill(orders: Sequence[Order], fills: Iterable[Fill]) -> Iterator[Broken]:
+def _no_over_fill(
+    orders: Sequence[Order], fills: Iterable[Fill], known: Accepted
+) -> Iterator[Broken]:
     sums: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
     for fill in fills:
         if fill.client_order_id is not None:
@@ -133,9 +153,11 @@ def _no_over_fill(orders: Sequence[Order], fills: Iterable[Fill]) -> Iterator[Br
             yield Broken("P3", f"{order.client_order_id} {says}")
         if filled and (order.sent_at is None or order.reject_source == "ibloop"):
             yield Broken("P2", f"{order.client_order_id} was filled, but never sent")
-        if filled > order.quantity:
+        most = max(order.quantity, known.over_fills.get(order.client_order_id, ZERO))
+        if filled > most:
             yield Broken("P5", f"{order.client_order_id}: {filled} filled of {order.quantity}")
-        if (order.status == OrderState.FILLED) != (filled == order.quantity and filled > 0):
+        complete = order.quantity <= filled <= most and filled > 0
+        if (order.status == OrderState.FILLED) != complete:
             yield Broken("P5", f"{order.client_order_id} is {order.status} with {filled} filled")
 
 

@@ -1,15 +1,24 @@
-"""Comparing ledger and broker when a run has come to rest: the promises, asked of both."""
+"""Comparing ledger and broker: the promises, asked of both when a run begins and ends."""
 
-from ibloop.adapters.ledger import fills, orders, runs
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from ibloop.adapters.ledger import acceptances, account, fills, orders, runs
+from ibloop.adapters.ledger.acceptances import Baseline
 from ibloop.adapters.ledger.connection import Connection
 from ibloop.adapters.ledger.runs import Run
 from ibloop.core import promises
 from ibloop.core.invariant import present
-from ibloop.core.model import Evidence
+from ibloop.core.model import ZERO, Evidence, Position
+
+POSITION_LAG = timedelta(seconds=10)
+"""How long positions may trail an execution at a real gateway."""
 
 
 def broken_promises(
-    db: Connection, run: Run, evidence: Evidence, account: str
+    db: Connection, run: Run, evidence: Evidence, account_id: str
 ) -> tuple[promises.Broken, ...]:
     """Return the broken promises about the whole account and about this run's positions."""
     lines = runs.plan_lines(db, run.run_id, run.attempt)
@@ -21,10 +30,89 @@ def broken_promises(
             [_as_fill(fill) for fill in fills.everything(db)],
             (*evidence.open_orders, *evidence.completed_orders),
             evidence.executions,
-            account,
+            account_id,
+            acceptances.accepted(db),
         ),
         *promises.position_breaks(baseline, [_as_fill(f) for f in since], evidence.positions),
     )
+
+
+def standing_breaks(
+    db: Connection, seen: Sequence[Position] | None = None
+) -> tuple[promises.Broken, ...]:
+    """Return where positions are not what was there once plus every fill since (promise P4).
+
+    Measured from the plan of the newest attempt or from what a person accepted, whichever is
+    newer; nothing is expected before the first of them. Without ``seen`` the positions are those
+    of the ledger, which say nothing as long as they may trail a fill.
+    """
+    baseline = newest_baseline(db)
+    if baseline is None or (seen is None and may_trail(db)):
+        return ()
+    positions = account.positions(db) if seen is None else seen
+    since = [_as_fill(fill) for fill in fills.recorded_after(db, baseline.at)]
+    return promises.position_breaks(baseline.quantities, since, positions)
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedPosition:
+    """Shares of one symbol: before, bought minus sold since, and held now."""
+
+    symbol: str
+    before: Decimal
+    filled: Decimal
+    held: Decimal
+
+    @property
+    def expected(self) -> Decimal:
+        """Return what would be held if the fills were all there is."""
+        return self.before + self.filled
+
+    @property
+    def difference(self) -> Decimal:
+        """Return the shares that no fill explains."""
+        return self.held - self.expected
+
+
+def explained_positions(db: Connection) -> tuple[datetime | None, tuple[ExplainedPosition, ...]]:
+    """Return since when positions are measured, and every one of them; no time before any run."""
+    baseline = newest_baseline(db)
+    if baseline is None:
+        return None, ()
+    filled = fills.signed(fills.recorded_after(db, baseline.at))
+    held = {p.symbol: p.quantity for p in account.positions(db)}
+    symbols = sorted({*baseline.quantities, *filled, *held})
+    lines = (
+        ExplainedPosition(
+            symbol,
+            baseline.quantities.get(symbol, ZERO),
+            filled.get(symbol, ZERO),
+            held.get(symbol, ZERO),
+        )
+        for symbol in symbols
+    )
+    return baseline.at, tuple(line for line in lines if line.before or line.filled or line.held)
+
+
+def may_trail(db: Connection) -> bool:
+    """Return whether the ledger's positions may not show its newest fill yet."""
+    filled_at, as_of = fills.last_recorded_at(db), account.positions_as_of(db)
+    if filled_at is None:
+        return as_of is None
+    return as_of is None or as_of - filled_at < POSITION_LAG
+
+
+def newest_baseline(db: Connection) -> Baseline | None:
+    """Return what was held when it was last written down, ``None`` if it never was."""
+    by_person = acceptances.positions_baseline(db)
+    basis = runs.newest_basis(db)
+    if basis is None:
+        return by_person
+    run_id, attempt, taken_at = basis
+    if by_person is not None and by_person.at > taken_at:
+        return by_person
+    lines = runs.plan_lines(db, run_id, attempt)
+    return Baseline(taken_at, {line.symbol: line.baseline_quantity for line in lines})
 
 
 def _as_fill(fill: fills.Fill) -> promises.Fill:

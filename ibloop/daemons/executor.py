@@ -7,6 +7,7 @@ from ibloop.adapters.host import SystemClock
 from ibloop.adapters.ib.broker import IbBroker
 from ibloop.adapters.ledger import snapshots
 from ibloop.adapters.ledger.connection import Ledger, open_ledger
+from ibloop.adapters.ledger.mark import Mark
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.streamfiles import QuoteReader
 from ibloop.adapters.universe import load_universe
@@ -108,6 +109,7 @@ class ExecutorProcess:
             self._universe.instruments,
             self.clock,
             lambda db: severest_halt(db, profile.data_dir)[0],
+            Mark(profile.ledger_path),
         )
         self._trader = TradeExecutor(
             config,

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from ibloop import log
 from ibloop.adapters.ledger import account, alerts, fills, identity, orders, runs
 from ibloop.adapters.ledger.connection import Connection, Ledger, Tx
+from ibloop.adapters.ledger.mark import Mark
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ports import Broker, Clock, NotSentError, Quotes
 from ibloop.config import Config
@@ -23,9 +24,10 @@ from ibloop.core.lifecycle import ORDER_AT_BROKER, ORDER_NEVER_SENT, OrderEvent,
 from ibloop.core.model import Evidence, Execution, HaltLevel, Instrument, Moment, Order
 from ibloop.core.recovery import REQUEST_FAILED_CODES, Refusal, hint, needs_evidence
 from ibloop.core.snapshot import is_ours
+from ibloop.daemons.lineage import Lineage
 from ibloop.daemons.order_judge import OrderJudge
 from ibloop.daemons.order_sender import OrderSender
-from ibloop.daemons.order_trouble import Trouble, find_trouble
+from ibloop.daemons.order_trouble import Trouble, revived_orders
 from ibloop.errors import LockHeldError
 
 ACTOR = "executor"
@@ -76,10 +78,12 @@ class OrderExecutor:
         instruments: Mapping[str, Instrument],
         clock: Clock,
         halt: Callable[[Connection], HaltLevel | None],
+        mark: Mark,
     ) -> None:
         """Take the epoch: from here on an older executor can send nothing any more.
 
-        ``halt`` tells the severest halt in force, read anew at each call.
+        ``halt`` tells the severest halt in force, read anew at each call; ``mark`` how far this
+        ledger had come when an executor last worked on it.
         """
         self._config = config
         self._ledger = ledger
@@ -99,9 +103,13 @@ class OrderExecutor:
         self._wanted = False
         self.sync: Sync | None = None
         self.trouble: Trouble | None = None
+        self._lineage = Lineage(ledger, mark, clock)
+        self._revived: tuple[Order, ...] = ()
         with ledger.transaction() as tx:
             self.epoch = identity.take_epoch(tx, ACTOR, self._started.utc)
-            stamps = (runs.last_baseline_at(tx.db), fills.last_recorded_at(tx.db))
+            basis = runs.newest_basis(tx.db)
+            stamps = (basis[2] if basis else None, fills.last_recorded_at(tx.db))
+        self._lineage.note_progress()
         known = [stamp for stamp in stamps if stamp is not None]
         self._floor = _after(max(known)) if known else None
         self._sender = OrderSender(
@@ -140,6 +148,18 @@ class OrderExecutor:
     def ready(self) -> bool:
         """Return whether the broker's truth is known on a connection that is up."""
         return self.sync is not None and self._link_up and self._broker.is_connected()
+
+    def note_progress(self) -> None:
+        """Let the mark beside the ledger follow it."""
+        self._lineage.note_progress()
+
+    def accept_ledger(self, reason: str, actor: str) -> str | None:
+        """Accept a ledger that is behind the broker; return why not, ``None`` when done."""
+        if self.sync is None or not self.ready():
+            return "the broker's truth is not known; try again when the executor is ready"
+        refused = self._lineage.accept(self.sync.evidence, reason, actor)
+        self.trouble = self._lineage.find_trouble(self.sync.evidence)
+        return refused
 
     def want_evidence(self) -> int:
         """Ask for a collection that begins from now on; return its number."""
@@ -182,6 +202,15 @@ class OrderExecutor:
             # The next evidence shows the order working, and it is asked for again.
             _log.warning("order.cancel_not_sent", client_order_id=ref, error=str(error))
         return True
+
+    def cancel_revived(self) -> bool:
+        """Ask the broker once a collection to cancel what has ended, by the ledger, and works."""
+        revived, self._revived = self._revived, ()
+        for order in revived:
+            if self._broker.is_connected() and order.ib_order_id is not None:
+                self._broker.cancel(order)
+                _log.warning("order.revived", client_order_id=order.client_order_id)
+        return bool(revived)
 
     def _not_now(self) -> str | None:
         """Return what of the connection stands against sending anything now."""
@@ -255,7 +284,7 @@ class OrderExecutor:
                     tx, event.exec_id, event.commission, event.realized_pnl, now.utc, ACTOR
                 )
             case ev.ErrorReported():
-                self._error_reported(tx, event)
+                self._error_reported(tx, event, now.utc)
             case ev.Connected():
                 self._next_valid_id = max(self._next_valid_id, event.next_order_id)
                 self._link_up = True
@@ -322,7 +351,7 @@ class OrderExecutor:
             return orders.find(tx.db, event.client_order_id)
         return orders.by_perm_id(tx.db, event.perm_id) if event.perm_id else None
 
-    def _error_reported(self, tx: Tx, event: ev.ErrorReported) -> None:
+    def _error_reported(self, tx: Tx, event: ev.ErrorReported, now: datetime) -> None:
         if event.code in LINK_LOST | LINK_RESTORED:
             self._link_up = event.code in LINK_RESTORED
             self._distrust()
@@ -331,7 +360,7 @@ class OrderExecutor:
             ref = row.order.client_order_id
             _log.warning("order.error", client_order_id=ref, code=event.code, text=event.text)
             if event.code in REQUEST_FAILED_CODES:
-                self._judge.note_refusal(ref, Refusal(event.code, event.text))
+                orders.note_refusal(tx, ref, Refusal(event.code, event.text), now, ACTOR)
             self._wanted = True
         else:
             _log.info("broker.notice", code=event.code, text=event.text)
@@ -351,7 +380,8 @@ class OrderExecutor:
         if ended.number >= self._hold_until:
             self._hold = None
         self._judge.judge_all(tx, evidence, ended.begun, ended.sent, now.utc)
-        self._note_trouble(tx, find_trouble(tx.db, evidence), now.utc)
+        self._note_trouble(tx, self._lineage.find_trouble(evidence), now.utc)
+        self._revived = revived_orders(tx.db, evidence)
         self.sync = Sync(ended.number, ended.begun, stored_at, evidence)
 
     def _note_trouble(self, tx: Tx, found: Trouble | None, now: datetime) -> None:

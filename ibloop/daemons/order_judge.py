@@ -10,10 +10,11 @@ from datetime import datetime
 from ibloop import log
 from ibloop.adapters.ledger import alerts, fills, orders, runs
 from ibloop.adapters.ledger.connection import Tx
+from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.config import Config
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderEvent, OrderState
 from ibloop.core.model import ZERO, Evidence, Moment, Order
-from ibloop.core.recovery import Refusal, Verdict, is_absent, judge, proves_not_sent
+from ibloop.core.recovery import Verdict, is_absent, judge, proves_not_sent
 from ibloop.core.sessions import trade_date
 
 LOSE_AFTER_S = 5.0
@@ -26,7 +27,7 @@ _log = log.get(__name__)
 
 
 class OrderJudge:
-    """Remembers when orders were sent, cancelled, refused and missed; concludes in the ledger."""
+    """Remembers when orders were sent, cancelled and missed; concludes in the ledger."""
 
     def __init__(self, config: Config, started: Moment, actor: str) -> None:
         """Begin with nothing seen; ``started`` stands for every send of an earlier process."""
@@ -35,7 +36,6 @@ class OrderJudge:
         self._started = self._connected = started
         self._sent: dict[str, Moment] = {}
         self._cancels: dict[str, Moment] = {}
-        self._refusals: dict[str, Refusal] = {}
         self._missed: dict[str, Moment] = {}
         self._absent: dict[str, Moment] = {}
 
@@ -46,10 +46,6 @@ class OrderJudge:
     def note_cancel(self, client_order_id: str, now: Moment) -> None:
         """Remember that the cancellation of an order was asked for."""
         self._cancels[client_order_id] = now
-
-    def note_refusal(self, client_order_id: str, refusal: Refusal) -> None:
-        """Remember an error that named an order: a hint until evidence confirms it."""
-        self._refusals[client_order_id] = refusal
 
     def start_over(self, now: Moment) -> None:
         """Forget what earlier evidence did not show: it was of a connection that is gone."""
@@ -79,14 +75,16 @@ class OrderJudge:
         Args: the evidence and when its collection began; orders sent since then, about which it
         says nothing.
         """
-        for order in (row.order for row in orders.in_states(tx.db, ORDER_AT_BROKER)):
-            if order.sent_at is not None and order.client_order_id not in sent_since:
-                self._judge(tx, order, evidence, begun, now)
+        for row in orders.in_states(tx.db, ORDER_AT_BROKER):
+            if row.order.sent_at is not None and row.order.client_order_id not in sent_since:
+                self._judge(tx, row, evidence, begun, now)
 
     def _judge(
-        self, tx: Tx, order: Order, evidence: Evidence, begun: Moment, now: datetime
+        self, tx: Tx, row: OrderRow, evidence: Evidence, begun: Moment, now: datetime
     ) -> None:
-        verdict = judge(order, evidence, self._refusals.get(order.client_order_id))
+        order = row.order
+        verdict = judge(order, evidence, row.refusal)
+        orders.note_judgement(tx, order.client_order_id, verdict.because, now)
         if verdict.event is OrderEvent.LOSE and not self._is_lost(order, begun):
             return
         self._missed.pop(order.client_order_id, None)
@@ -96,7 +94,7 @@ class OrderJudge:
         if verdict.event is OrderEvent.ACKNOWLEDGE and self._cancel_is_young(order, begun):
             return
         if verdict.event is not None:
-            self._conclude(tx, order, verdict, now)
+            self._conclude(tx, row, verdict, now)
 
     def _is_lost(self, order: Order, begun: Moment) -> bool:
         """Return whether patience with an order that evidence does not account for is over."""
@@ -131,11 +129,12 @@ class OrderJudge:
             explained=_position_is_explained(tx, order, evidence),
         )
 
-    def _conclude(self, tx: Tx, order: Order, verdict: Verdict, now: datetime) -> None:
-        ref, event = order.client_order_id, verdict.event
+    def _conclude(self, tx: Tx, row: OrderRow, verdict: Verdict, now: datetime) -> None:
+        order, event = row.order, verdict.event
+        ref = order.client_order_id
         if event is None:
             return
-        refusal = self._refusals.get(ref) if event is OrderEvent.REJECT else None
+        refusal = row.refusal if event is OrderEvent.REJECT else None
         source, code, reason = None, None, None
         if event is OrderEvent.REJECT:
             source, code = "broker", str(refusal.code) if refusal else None

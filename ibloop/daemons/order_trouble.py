@@ -1,9 +1,9 @@
 """What the broker shows and the ledger cannot explain: reasons to send nothing at all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ibloop.adapters.ledger import fills, orders
+from ibloop.adapters.ledger import acceptances, fills, orders
 from ibloop.adapters.ledger.connection import Connection
 from ibloop.core.lifecycle import ORDER_TERMINAL, OrderState, RunReason
 from ibloop.core.model import Evidence, Order
@@ -27,28 +27,50 @@ def find_trouble(db: Connection, evidence: Evidence) -> Trouble | None:
     sent counts for ever, although the broker forgets it over night (promise P15).
     """
     sent = [row.order for row in orders.all_sent(db)]
-    found = (*_strange(db, evidence, sent), *_over_filled(sent), *_revived(evidence, sent))
+    found = (*_strange(db, evidence, sent), *_over_filled(db, sent), *_revived(evidence, sent))
     return next(iter(found), None)
 
 
-def _strange(db: Connection, evidence: Evidence, sent: list[Order]) -> Iterator[Trouble]:
+def strange_refs(db: Connection, evidence: Evidence) -> tuple[str, ...]:
+    """Return the references of ours that this ledger never sent and nobody has accepted."""
+    return _strange_refs(db, evidence, [row.order for row in orders.all_sent(db)])
+
+
+def revived_orders(db: Connection, evidence: Evidence) -> tuple[Order, ...]:
+    """Return the orders that have ended, by the ledger, and still work at the broker."""
+    return tuple(_still_alive(evidence, [row.order for row in orders.all_sent(db)]))
+
+
+def _strange_refs(db: Connection, evidence: Evidence, sent: Sequence[Order]) -> tuple[str, ...]:
     left = [o.client_order_id for o in sent if o.status != OrderState.NOT_SENT]
     executed = (ref for ref in fills.unsent_refs(db) if is_ours(ref))
-    refs = sorted({*unrecorded(evidence, left), *executed})
-    if refs:
+    found = {*unrecorded(evidence, left), *executed} - acceptances.references(db)
+    return tuple(sorted(found))
+
+
+def _strange(db: Connection, evidence: Evidence, sent: list[Order]) -> Iterator[Trouble]:
+    if refs := _strange_refs(db, evidence, sent):
         detail = f"the broker knows {', '.join(refs[:3])}, this ledger never sent it"
         yield Trouble(RunReason.LEDGER_BEHIND, refs[0], detail)
 
 
-def _over_filled(sent: list[Order]) -> Iterator[Trouble]:
+def _over_filled(db: Connection, sent: list[Order]) -> Iterator[Trouble]:
+    accepted = acceptances.over_fills(db)
     for order in sent:
-        if order.remaining < 0:
+        known = accepted.get(order.client_order_id, order.quantity)
+        if order.filled_quantity > max(known, order.quantity):
             ref = order.client_order_id
             detail = f"P5: {ref}: {order.filled_quantity} filled of {order.quantity}"
             yield Trouble(RunReason.PROMISE_BROKEN, ref, detail)
 
 
 def _revived(evidence: Evidence, sent: list[Order]) -> Iterator[Trouble]:
+    for order in _still_alive(evidence, sent):
+        detail = f"{order.client_order_id} works at the broker, the ledger says {order.status}"
+        yield Trouble(RunReason.UNKNOWN_ORDER, order.client_order_id, detail)
+
+
+def _still_alive(evidence: Evidence, sent: Sequence[Order]) -> Iterator[Order]:
     """Yield orders that still work at the broker although the ledger has seen their end.
 
     A filled one is none of them: the open orders were asked for before the executions.
@@ -58,5 +80,4 @@ def _revived(evidence: Evidence, sent: list[Order]) -> Iterator[Trouble]:
     dead = ORDER_TERMINAL - {OrderState.FILLED, OrderState.NOT_SENT}
     for order in sent:
         if order.client_order_id in shown and order.status in dead:
-            detail = f"{order.client_order_id} works at the broker, the ledger says {order.status}"
-            yield Trouble(RunReason.UNKNOWN_ORDER, order.client_order_id, detail)
+            yield order

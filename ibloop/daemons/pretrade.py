@@ -24,6 +24,7 @@ from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunState
 from ibloop.core.model import Mode, Moment
 from ibloop.core.sessions import run_deadline
 from ibloop.core.snapshot import DecisionSnapshot, canonical_json
+from ibloop.daemons.comparing import standing_breaks
 from ibloop.daemons.halting import severest_halt
 from ibloop.errors import BadInputError, RefusedError
 from ibloop.signals.targets import TargetsReading, parse_targets
@@ -70,6 +71,7 @@ def observe(
         account_as_of=_oldest(values.as_of if values else None, account.positions_as_of(db)),
         equity_positive=values is not None and values.net_liquidation > 0,
         unknown_orders=unknown,
+        position_breaks=tuple(b.detail for b in standing_breaks(db)),
         working_orders=len(at_broker) - unknown,
         other_run=f"{others[0]} is under way" if others else None,
     )

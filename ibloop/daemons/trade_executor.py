@@ -8,18 +8,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from ibloop import log
-from ibloop.adapters.ledger import alerts, arming, commands, fills, orders, runs
+from ibloop.adapters.ledger import alerts, arming, fills, orders, runs
 from ibloop.adapters.ledger.connection import Ledger, Tx
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Clock
 from ibloop.config import Config
 from ibloop.core.gates import Gate
-from ibloop.core.invariant import invariant, present
+from ibloop.core.invariant import present
 from ibloop.core.lifecycle import (
     ORDER_AT_BROKER,
-    RUN_ACTIVE,
-    RUN_TERMINAL,
     OrderEvent,
     OrderState,
     RunReason,
@@ -27,21 +25,18 @@ from ibloop.core.lifecycle import (
 )
 from ibloop.core.model import HaltLevel, Mode, Moment, Order, Side
 from ibloop.core.outcome import Outcome, outcome, rejections_in_a_row
-from ibloop.daemons.comparing import broken_promises
+from ibloop.daemons.comparing import POSITION_LAG, broken_promises, standing_breaks
 from ibloop.daemons.order_executor import ACTOR, WORKING, OrderExecutor, Sync
+from ibloop.daemons.run_commands import RunCommands, move_run
 from ibloop.daemons.run_planner import RunPlanner
 
 SYNC_PATIENCE_S = {RunState.PREPARING: 60.0, RunState.RECONCILING: 300.0}
 """How long a run waits for the broker's truth before it is blocked, by boot time."""
-BREAK_PATIENCE_S = 10.0
-"""A position may trail its execution at a real gateway: a difference must last this long."""
-POSITION_LAG = timedelta(seconds=BREAK_PATIENCE_S)
+BREAK_PATIENCE_S = POSITION_LAG.total_seconds()
+"""A difference between positions and fills must last this long."""
 LOOK_AGAIN_S = 2.0
 AFTER_DEADLINE = timedelta(minutes=5)
 """Orders expire at the deadline; what has not been seen to end by now needs a person (L1)."""
-
-CANCEL_RUN = "run.cancel"
-"""Kind of the command by which a person ends a run under way; its argument is ``run_id``."""
 
 _log = log.get(__name__)
 
@@ -75,6 +70,7 @@ class TradeExecutor:
         self._gate = gate
         self._guard_silence = guard_silence
         self._deadline = deadline
+        self._commands = RunCommands(ledger, desk, clock)
         # Which evidence a run waits for. What this process collects began after anything that an
         # earlier one did, so nothing has to be remembered over a restart.
         self._ticket = 0
@@ -86,7 +82,7 @@ class TradeExecutor:
         """Do one piece of work; return whether there may be more."""
         worked = self._desk.poll()
         worked |= self._cancel_what_must_die()
-        worked |= self._answer_commands()
+        worked |= self._commands.answer()
         run = self.current()
         return (self._claim() if run is None else self._advance(run)) or worked
 
@@ -97,14 +93,15 @@ class TradeExecutor:
     def _cancel_what_must_die(self) -> bool:
         """Cancel everything under a kill, what has outlived its deadline or its run."""
         db, now = self._ledger.db, self._clock.now().utc
+        revived = self._desk.cancel_revived()
         working = [row.order for row in orders.in_states(db, WORKING)]
         if not working:
-            return False
+            return revived
         kill = self._desk.halt(db) is HaltLevel.KILL
         doomed = [
             (order, why) for order in working if (why := "kill" if kill else self._end(order, now))
         ]
-        return sum(self._desk.cancel(order, why) for order, why in doomed) > 0
+        return sum(self._desk.cancel(order, why) for order, why in doomed) > 0 or revived
 
     def _end(self, order: Order, now: datetime) -> str | None:
         """Return why an order must not work any longer, told by clock and run."""
@@ -113,36 +110,6 @@ class TradeExecutor:
             return "deadline"
         run = runs.find(self._ledger.db, order.run_id)
         return "run canceled" if run and run.status is RunState.CANCELED else None
-
-    def _answer_commands(self) -> bool:
-        """Close the commands whose run has ended; open ones act through :meth:`_is_canceled`."""
-        asked = [c for c in commands.queued(self._ledger.db) if c.kind == CANCEL_RUN]
-        return sum(self._answer_cancel(command) for command in asked) > 0
-
-    def _answer_cancel(self, command: commands.Command) -> bool:
-        now, name = self._clock.now().utc, str(command.args.get("run_id"))
-        run = runs.find(self._ledger.db, name)
-        if run is not None and run.status in RUN_ACTIVE:
-            return False
-        with self._ledger.transaction() as tx:
-            run = runs.find(tx.db, name)
-            if run is not None and run.status not in RUN_ACTIVE | RUN_TERMINAL:
-                reason = RunReason.CANCELED_BY_OPERATOR
-                self._move(tx, run, RunState.CANCELED, reason, run.detail, now)
-                run = runs.find(tx.db, run.run_id)
-            if run is not None and run.status not in RUN_TERMINAL:
-                return False
-            canceled = run is not None and run.status is RunState.CANCELED
-            status = commands.CommandStatus.DONE if canceled else commands.CommandStatus.REFUSED
-            result = f"the run is {run.status}" if run else "there is no such run"
-            commands.finish(tx, command.command_id, status, result, now)
-        return True
-
-    def _is_canceled(self, run: Run) -> bool:
-        return any(
-            c.kind == CANCEL_RUN and c.args.get("run_id") in {run.run_id, run.run_key}
-            for c in commands.queued(self._ledger.db)
-        )
 
     def _claim(self) -> bool:
         if not self._desk.ready():
@@ -183,10 +150,13 @@ class TradeExecutor:
             return self._block(run, failed.reason, failed.detail)
         if trouble := self._desk.trouble:
             return self._block(run, trouble.reason, trouble.detail)
-        if self._is_canceled(run):
+        if self._commands.ends(run):
             return self._block(run, RunReason.CANCELED_BY_OPERATOR, "canceled while preparing")
         if self._positions_may_trail(run, sync):
             return self._wait_for_positions(run, sync)
+        if breaks := standing_breaks(self._ledger.db, sync.evidence.positions):
+            detail = "; ".join(b.detail for b in breaks)
+            return self._block(run, RunReason.POSITION_BREAK, detail)
         equity_usd = sync.evidence.account_values.net_liquidation
         if equity_usd <= 0:
             return self._block(run, RunReason.ACCOUNT_STALE, f"net liquidation is {equity_usd}")
@@ -208,7 +178,8 @@ class TradeExecutor:
                 now=now.utc,
                 actor=ACTOR,
             )
-            self._move(tx, run, RunState.EXECUTING, None, f"{count} orders to send", now.utc)
+            move_run(tx, run, RunState.EXECUTING, None, f"{count} orders to send", now.utc)
+        self._desk.note_progress()
         _log.info("run.planned", run_id=run.run_id, run_key=run.run_key, orders=count)
         return True
 
@@ -246,7 +217,7 @@ class TradeExecutor:
         if at_broker and now.utc >= deadline + AFTER_DEADLINE:
             names = ", ".join(row.order.client_order_id for row in at_broker[:3])
             return self._block(run, RunReason.DEADLINE_REACHED, f"not seen to end: {names}")
-        canceled = self._is_canceled(run)
+        canceled = self._commands.ends(run)
         if planned and (canceled or now.utc >= deadline):
             self._abandon(run, planned)
             return True
@@ -255,7 +226,7 @@ class TradeExecutor:
         if at_broker:
             return canceled and self._cancel_working(at_broker)
         with self._ledger.transaction() as tx:
-            self._move(tx, run, RunState.RECONCILING, None, "", now.utc)
+            move_run(tx, run, RunState.RECONCILING, None, "", now.utc)
         self._ticket = self._desk.want_evidence()
         return True
 
@@ -332,11 +303,12 @@ class TradeExecutor:
             return self._block(run, reason, detail)
         self._differs_since = None
         self._compared_at = sync.stored_at
-        end = outcome(rows, canceled=self._is_canceled(run))
+        end = outcome(rows, canceled=self._commands.ends(run))
         now = self._clock.now().utc
         with self._ledger.transaction() as tx:
-            self._move(tx, run, end.status, end.reason, end.detail, now)
+            move_run(tx, run, end.status, end.reason, end.detail, now)
             _announce(tx, run, end, now)
+        self._desk.note_progress()
         _log.info(
             "run.ended",
             run_id=run.run_id,
@@ -355,24 +327,11 @@ class TradeExecutor:
         with self._ledger.transaction() as tx:
             rows = orders.of_run(tx.db, run.run_id, run.attempt)
             _abandon_in(tx, [r for r in rows if r.order.status == OrderState.PLANNED], now)
-            self._move(tx, run, RunState.BLOCKED, reason, detail, now)
+            move_run(tx, run, RunState.BLOCKED, reason, detail, now)
             _announce(tx, run, Outcome(RunState.BLOCKED, reason, detail), now)
+        self._desk.note_progress()
         _log.warning("run.blocked", run_id=run.run_id, reason=reason, detail=detail)
         return True
-
-    def _move(
-        self,
-        tx: Tx,
-        run: Run,
-        target: RunState,
-        reason: RunReason | None,
-        detail: str,
-        now: datetime,
-    ) -> None:
-        moved = runs.move(
-            tx, run.run_id, run.status, target, reason=reason, detail=detail, now=now, actor=ACTOR
-        )
-        invariant(moved, f"{run.run_id} was moved by somebody else")
 
 
 def _abandon_in(tx: Tx, planned: Sequence[OrderRow], now: datetime) -> None:

@@ -46,6 +46,7 @@ GOOD = Observed(
     account_as_of=ago(5),
     equity_positive=True,
     unknown_orders=0,
+    position_breaks=(),
     working_orders=0,
     other_run=None,
 )
@@ -62,7 +63,7 @@ def test_all_gates_pass_in_the_order_of_mending() -> None:
     gates = check_gates(GOOD, NOW, RULES)
     assert [gate.name for gate in gates] == [
         *("gateway", "stream", "executor", "guard", "halt", "armed"),
-        *("market", "window", "targets", "account", "orders", "run"),
+        *("market", "window", "targets", "account", "orders", "run", "positions"),
     ]
     assert all(gate.passed and gate.detail for gate in gates)
     assert first_failed(gates) is None
@@ -72,6 +73,7 @@ def test_all_gates_pass_in_the_order_of_mending() -> None:
     ("changes", "gate", "reason"),
     [
         ({"gateway": None}, "gateway", "gateway_unavailable"),
+        ({"position_breaks": ("AAA: 1 held, 2 expected",)}, "positions", "position_break"),
         ({"gateway": pulse("connected", 10.1)}, "gateway", "gateway_unavailable"),
         ({"gateway": pulse("degraded")}, "gateway", "gateway_unavailable"),
         ({"gateway": pulse("waiting_2fa")}, "gateway", "gateway_unavailable"),
@@ -158,7 +160,7 @@ def test_details_tell_what_was_found() -> None:
     assert told["run"] == "3 orders of an earlier run still work at the broker"
     assert told["account"] == "net liquidation is not positive"
     busy = check_gates(replace(GOOD, other_run="2026W46 is under way"), NOW, RULES)
-    assert busy[-1].detail == "2026W46 is under way"
+    assert {g.name: g.detail for g in busy}["run"] == "2026W46 is under way"
 
 
 @pytest.mark.parametrize(

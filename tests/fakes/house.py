@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ibloop.adapters.ledger import commands, fills, halts, orders, runs, snapshots
 from ibloop.adapters.ledger.connection import Ledger, Tx, open_ledger
+from ibloop.adapters.ledger.mark import Mark
 from ibloop.adapters.ledger.runs import Run
 from ibloop.config import BUILTIN_TOML, Config, parse
 from ibloop.core import promises
@@ -18,8 +19,9 @@ from ibloop.core.model import ZERO, HaltLevel, Instrument, Order, Target
 from ibloop.core.snapshot import DecisionSnapshot, Omitted, canonical_json
 from ibloop.daemons.halting import severest_halt
 from ibloop.daemons.order_executor import OrderExecutor
+from ibloop.daemons.run_commands import CANCEL_RUN
 from ibloop.daemons.run_planner import RunPlanner
-from ibloop.daemons.trade_executor import CANCEL_RUN, TradeExecutor
+from ibloop.daemons.trade_executor import TradeExecutor
 from tests.fakes.broker import ACCOUNT, FakeBroker, Script
 from tests.fakes.clock import FakeClock
 from tests.fakes.quotes import FakeQuotes
@@ -77,6 +79,7 @@ class House:
             self.instruments,
             self.clock,
             lambda db: severest_halt(db, self.directory)[0],
+            Mark(self.directory / "ibloop.db"),
         )
         planner = RunPlanner(self.config, self.ledger.db, self.quotes, self.instruments)
         self.trader = TradeExecutor(

@@ -96,6 +96,12 @@ def rows(db: Connection, limit: int) -> tuple[AuditRow, ...]:
     return tuple(_row(row) for row in found)
 
 
+def of_subject(db: Connection, subject: str) -> tuple[AuditRow, ...]:
+    """Return the rows about one subject, oldest first."""
+    found = db.execute(f"{_SELECT} WHERE subject = ? ORDER BY seq", (subject,))
+    return tuple(_row(row) for row in found)
+
+
 def _fault(row: Row, expected_seq: int, expected_prev: str) -> str:
     """Return what is wrong with a row, empty if nothing."""
     if row["seq"] != expected_seq:

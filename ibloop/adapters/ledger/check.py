@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ibloop.adapters.ledger import audit, fills, order_rows
+from ibloop.adapters.ledger import acceptances, audit, fills, order_rows
 from ibloop.adapters.ledger.connection import Connection, DatabaseError
 from ibloop.adapters.ledger.identity import identity
 from ibloop.core import promises
@@ -97,7 +97,8 @@ def _promises(db: Connection) -> Iterator[Problem]:
         for fill in _all_fills(db)
     ]
     orders = [row.order for row in _all_orders(db)]
-    for broken in promises.check(orders, executed, (), (), identity(db).account):
+    account, known = identity(db).account, acceptances.accepted(db)
+    for broken in promises.check(orders, executed, (), (), account, known):
         yield Problem("promises", broken.promise, broken.detail)
     for order in orders:
         if order.filled_quantity and order.status in ORDER_NEVER_SENT:

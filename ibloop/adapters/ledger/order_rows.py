@@ -16,6 +16,7 @@ from ibloop.adapters.ledger.values import (
 )
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState
 from ibloop.core.model import ZERO, Order, OrderType, Side, Tif
+from ibloop.core.recovery import Refusal
 
 COLUMNS = (
     "client_order_id",
@@ -45,6 +46,10 @@ COLUMNS = (
     "created_at",
     "sent_at",
     "updated_at",
+    "refusal_code",
+    "refusal_text",
+    "judgement",
+    "judged_at",
 )
 _SELECT = select_sql("trade_orders", COLUMNS)
 
@@ -54,7 +59,8 @@ class OrderRow:
     """An order and what the ledger adds to it.
 
     ``attempt`` is the run's; ``sequence`` the sending order inside run and attempt. The quote
-    fields say what the order was priced from: ``arrival_price`` in USD a share.
+    fields say what the order was priced from: ``arrival_price`` in USD a share. ``refusal`` is the
+    last error that named the order, ``judgement`` what evidence last meant, and since when.
     """
 
     order: Order
@@ -66,6 +72,9 @@ class OrderRow:
     quote_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    refusal: Refusal | None = None
+    judgement: str | None = None
+    judged_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +200,10 @@ def values_of(row: OrderRow) -> dict[str, object]:
         "created_at": time_text(row.created_at),
         "sent_at": optional(time_text, order.sent_at),
         "updated_at": time_text(row.updated_at),
+        "refusal_code": row.refusal.code if row.refusal else None,
+        "refusal_text": row.refusal.text if row.refusal else None,
+        "judgement": row.judgement,
+        "judged_at": optional(time_text, row.judged_at),
     }
 
 
@@ -210,7 +223,15 @@ def _row(row: Row) -> OrderRow:
         quote_at=optional(parse_time, row["quote_at"]),
         created_at=parse_time(row["created_at"]),
         updated_at=parse_time(row["updated_at"]),
+        refusal=_refusal(row),
+        judgement=row["judgement"],
+        judged_at=optional(parse_time, row["judged_at"]),
     )
+
+
+def _refusal(row: Row) -> Refusal | None:
+    code = row["refusal_code"]
+    return None if code is None else Refusal(code, row["refusal_text"])
 
 
 def _order(row: Row) -> Order:

@@ -37,6 +37,7 @@ from ibloop.adapters.ledger.values import (
 from ibloop.core.invariant import invariant, present
 from ibloop.core.lifecycle import OrderEvent, OrderState, after_event, after_fill
 from ibloop.core.model import ZERO, Order, OrderType
+from ibloop.core.recovery import Refusal
 
 __all__ = [
     "OrderRow",
@@ -51,6 +52,8 @@ __all__ = [
     "listing",
     "mark_sending",
     "max_ib_order_id",
+    "note_judgement",
+    "note_refusal",
     "of_run",
     "refresh_fills",
     "sent_times_since",
@@ -190,6 +193,29 @@ def apply(
         payload |= {"source": reject_source, "code": reject_code, "reason": reject_reason}
     audit.append(tx, actor, "order.moved", client_order_id, payload, now=now)
     return after
+
+
+def note_refusal(tx: Tx, client_order_id: str, refusal: Refusal, now: datetime, actor: str) -> None:
+    """Keep an error that named the order: a hint, which evidence may confirm after a restart."""
+    row = present(find(tx.db, client_order_id), f"order {client_order_id}")
+    if row.refusal == refusal:
+        return
+    tx.execute(
+        "UPDATE trade_orders SET refusal_code = ?, refusal_text = ?, updated_at = ?"
+        " WHERE client_order_id = ?",
+        (refusal.code, refusal.text, time_text(now), client_order_id),
+    )
+    payload = {"code": refusal.code, "text": refusal.text}
+    audit.append(tx, actor, "order.refused", client_order_id, payload, now=now)
+
+
+def note_judgement(tx: Tx, client_order_id: str, because: str, now: datetime) -> None:
+    """Keep what evidence last meant for the order, and since when it has meant that."""
+    tx.execute(
+        "UPDATE trade_orders SET judgement = :because, judged_at = :now"
+        " WHERE client_order_id = :ref AND judgement IS NOT :because",
+        {"because": because, "now": time_text(now), "ref": client_order_id},
+    )
 
 
 def refresh_fills(tx: Tx, client_order_id: str, now: datetime, actor: str) -> OrderState:

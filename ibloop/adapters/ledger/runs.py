@@ -157,10 +157,13 @@ def listing(db: Connection, limit: int, status: RunState | None = None) -> tuple
     return tuple(_run(row) for row in found)
 
 
-def last_baseline_at(db: Connection) -> datetime | None:
-    """Return the newest baseline of any run, ``None`` before the first."""
-    found = db.execute("SELECT max(baseline_at) FROM trade_runs").fetchone()[0]
-    return optional(parse_time, found)
+def newest_basis(db: Connection) -> tuple[str, int, datetime] | None:
+    """Return run, attempt and time of the newest baseline of all, ``None`` before the first."""
+    row = db.execute(
+        "SELECT run_id, attempt, taken_at FROM baselines"
+        " ORDER BY taken_at DESC, attempt DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else (row[0], row[1], parse_time(row[2]))
 
 
 def active(db: Connection) -> tuple[Run, ...]:
@@ -292,6 +295,11 @@ def set_basis(
         },
     )
     invariant(changed.rowcount == 1, f"no run {run_id}")
+    tx.execute(
+        "INSERT OR REPLACE INTO baselines (run_id, attempt, taken_at)"
+        " SELECT run_id, attempt, baseline_at FROM trade_runs WHERE run_id = ?",
+        (run_id,),
+    )
     payload = {
         "baseline_at": baseline_at,
         "deadline_at": deadline_at,

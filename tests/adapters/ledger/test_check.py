@@ -114,7 +114,7 @@ def test_migrate_makes_a_ledger_and_check_passes_it(path: Path) -> None:
     with pytest.raises(LedgerError, match="nothing has run yet"):
         raise ibloop_db(path, "check").exception
     made = ibloop_db(path, "migrate")
-    assert (made.exit_code, made.stdout) == (0, "applied: m001_first\n")
+    assert (made.exit_code, made.stdout) == (0, "applied: m001_first, m002_resolution\n")
     assert ibloop_db(path, "migrate").stdout == "up to date, nothing to apply\n"
     checked = ibloop_db(path, "check")
     assert (checked.exit_code, checked.stdout) == (0, "ok\n")

@@ -1,0 +1,14 @@
+"""The SQL of the ledger, as migrations: a published one never changes, a change is a new one.
+
+The lists of states are written out there on purpose: a state added to the program must come with
+a migration, and a test compares the two. ``docs/reference/ledger.md`` explains every column.
+"""
+
+from ibloop.adapters.ledger.schema import m001_first, m002_resolution
+
+MIGRATION_SET = "ibloop"
+MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("m001_first", m001_first.STATEMENTS),
+    ("m002_resolution", m002_resolution.STATEMENTS),
+)
+"""Name and statements of each migration, in order; applied ones are known by name."""

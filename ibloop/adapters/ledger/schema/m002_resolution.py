@@ -1,0 +1,40 @@
+"""What the broker said of an order, what evidence last meant, and what a person has accepted."""
+
+from ibloop.adapters.ledger.schema.ddl import (
+    choice_column,
+    json_column,
+    number_column,
+    refusal,
+    text_column,
+    time_column,
+)
+
+STATEMENTS: tuple[str, ...] = (
+    # The last error callback that named the order: a hint, which must outlive a crash.
+    "ALTER TABLE trade_orders ADD COLUMN refusal_code INTEGER",
+    "ALTER TABLE trade_orders ADD COLUMN refusal_text TEXT",
+    # What the last evidence meant, in a sentence for the person who has to decide.
+    "ALTER TABLE trade_orders ADD COLUMN judgement TEXT",
+    f"ALTER TABLE trade_orders ADD COLUMN {time_column('judged_at', '')}",
+    f"""CREATE TABLE acceptances (
+  acceptance_id INTEGER PRIMARY KEY,
+  {choice_column("kind", "restore", "reference", "over_fill", "positions")},
+  {text_column("subject")},
+  {time_column("accepted_at")},
+  {text_column("accepted_by")},
+  {text_column("reason")},
+  {json_column("content")}
+) STRICT""",
+    # A retried run forgets its baseline; what was held then still has to be explained.
+    f"""CREATE TABLE baselines (
+  run_id TEXT NOT NULL REFERENCES trade_runs (run_id),
+  {number_column("attempt", 0)},
+  {time_column("taken_at")},
+  PRIMARY KEY (run_id, attempt)
+) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX baselines_by_time ON baselines (taken_at)",
+    "CREATE INDEX acceptances_by_kind ON acceptances (kind, subject)",
+    "CREATE INDEX audit_log_by_subject ON audit_log (subject, seq)",
+    refusal("UPDATE", "acceptances", "rows are never changed"),
+    refusal("DELETE", "acceptances", "rows are never deleted"),
+)

@@ -1,0 +1,59 @@
+"""Is this ledger the newest one of its account? A restored backup is not, and must not trade."""
+
+from ibloop import log
+from ibloop.adapters.ledger import identity
+from ibloop.adapters.ledger.acceptances import AcceptanceKind, accept
+from ibloop.adapters.ledger.connection import Ledger
+from ibloop.adapters.ledger.mark import Mark, stamp_of
+from ibloop.adapters.ports import Clock
+from ibloop.core.lifecycle import RunReason
+from ibloop.core.model import Evidence
+from ibloop.daemons.order_trouble import Trouble, find_trouble, strange_refs
+
+_log = log.get(__name__)
+
+
+class Lineage:
+    """Compares ledger and mark when an executor starts, and moves the mark on."""
+
+    def __init__(self, ledger: Ledger, mark: Mark, clock: Clock) -> None:
+        """Compare; to be made before the executor takes its epoch."""
+        self._ledger = ledger
+        self._mark = mark
+        self._clock = clock
+        self._doubt = mark.disagrees(ledger.db, used_before=identity.epoch(ledger.db) > 0)
+
+    def note_progress(self) -> None:
+        """Move the mark to where the ledger is, unless the two disagree."""
+        if self._doubt is None:
+            self._mark.write(stamp_of(self._ledger.db))
+
+    def find_trouble(self, evidence: Evidence) -> Trouble | None:
+        """Return why nothing may be sent, by the mark or by the broker; ``None`` without any."""
+        if self._doubt is not None:
+            detail = f"this ledger is not the newest one: {self._doubt}"
+            return Trouble(RunReason.LEDGER_BEHIND, "ledger", detail)
+        return find_trouble(self._ledger.db, evidence)
+
+    def accept(self, evidence: Evidence, reason: str, actor: str) -> str | None:
+        """Accept that the ledger is older than the broker's truth; return why not, or ``None``.
+
+        Orders of ours that it never sent become known. None of them may work any more: its fills
+        would belong to nobody.
+        """
+        refs = strange_refs(self._ledger.db, evidence)
+        working = {o.client_order_id for o in evidence.open_orders} & set(refs)
+        if working:
+            return f"cancel at the broker first: {', '.join(sorted(working))}"
+        if not refs and self._doubt is None:
+            return "nothing speaks against this ledger"
+        now = self._clock.now().utc
+        with self._ledger.transaction() as tx:
+            what = {"references": list(refs), "because": self._doubt or ""}
+            accept(tx, AcceptanceKind.RESTORE, "ledger", what, reason=reason, now=now, actor=actor)
+            for ref in refs:
+                accept(tx, AcceptanceKind.REFERENCE, ref, {}, reason=reason, now=now, actor=actor)
+        self._doubt = None
+        self.note_progress()
+        _log.warning("ledger.accepted", references=len(refs), reason=reason, actor=actor)
+        return None

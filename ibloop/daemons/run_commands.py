@@ -1,0 +1,86 @@
+"""What people ask of the executor: to end a run, to accept a ledger. Rows in, answers out."""
+
+from datetime import datetime
+
+from ibloop.adapters.ledger import commands, runs
+from ibloop.adapters.ledger.commands import Command, CommandStatus
+from ibloop.adapters.ledger.connection import Ledger, Tx
+from ibloop.adapters.ledger.runs import Run
+from ibloop.adapters.ports import Clock
+from ibloop.core.invariant import invariant
+from ibloop.core.lifecycle import RUN_ACTIVE, RUN_TERMINAL, RunReason, RunState
+from ibloop.daemons.order_executor import ACTOR, OrderExecutor
+
+CANCEL_RUN = "run.cancel"
+"""Ends a run under way; its argument is ``run_id``."""
+ACCEPT_LEDGER = "ledger.accept"
+"""Accepts a ledger that is behind the broker; its argument is ``reason``."""
+
+
+class RunCommands:
+    """The queued commands that are the executor's to answer."""
+
+    def __init__(self, ledger: Ledger, desk: OrderExecutor, clock: Clock) -> None:
+        """Keep the ports."""
+        self._ledger = ledger
+        self._desk = desk
+        self._clock = clock
+
+    def answer(self) -> bool:
+        """Answer what can be answered now; return whether anything was.
+
+        The cancellation of a run under way is answered when the run has ended: until then it
+        acts through :meth:`ends`.
+        """
+        answers = {CANCEL_RUN: self._cancel, ACCEPT_LEDGER: self._accept}
+        asked = [c for c in commands.queued(self._ledger.db) if c.kind in answers]
+        return sum(answers[command.kind](command) for command in asked) > 0
+
+    def ends(self, run: Run) -> bool:
+        """Return whether somebody has asked for the end of this run."""
+        return any(
+            c.kind == CANCEL_RUN and c.args.get("run_id") in {run.run_id, run.run_key}
+            for c in commands.queued(self._ledger.db)
+        )
+
+    def _accept(self, command: Command) -> bool:
+        refused = self._desk.accept_ledger(str(command.args["reason"]), command.requested_by)
+        status = CommandStatus.REFUSED if refused else CommandStatus.DONE
+        with self._ledger.transaction() as tx:
+            now = self._clock.now().utc
+            commands.finish(tx, command.command_id, status, refused or "accepted", now)
+        return True
+
+    def _cancel(self, command: Command) -> bool:
+        now, name = self._clock.now().utc, str(command.args.get("run_id"))
+        run = runs.find(self._ledger.db, name)
+        if run is not None and run.status in RUN_ACTIVE:
+            return False
+        with self._ledger.transaction() as tx:
+            run = runs.find(tx.db, name)
+            if run is not None and run.status not in RUN_ACTIVE | RUN_TERMINAL:
+                reason = RunReason.CANCELED_BY_OPERATOR
+                move_run(tx, run, RunState.CANCELED, reason, run.detail, now)
+                run = runs.find(tx.db, run.run_id)
+            if run is not None and run.status not in RUN_TERMINAL:
+                return False
+            canceled = run is not None and run.status is RunState.CANCELED
+            status = CommandStatus.DONE if canceled else CommandStatus.REFUSED
+            result = f"the run is {run.status}" if run else "there is no such run"
+            commands.finish(tx, command.command_id, status, result, now)
+        return True
+
+
+def move_run(
+    tx: Tx,
+    run: Run,
+    target: RunState,
+    reason: RunReason | None,
+    detail: str,
+    now: datetime,
+) -> None:
+    """Move a run to another state. Raises: InvariantError when somebody else has moved it."""
+    moved = runs.move(
+        tx, run.run_id, run.status, target, reason=reason, detail=detail, now=now, actor=ACTOR
+    )
+    invariant(moved, f"{run.run_id} was moved by somebody else")
