@@ -97,12 +97,17 @@ class Execution:
     ``window`` is the number of unacknowledged orders allowed at once; the first of a run always
     travels alone. Left out it is 8 in paper and 1 in live mode. ``order_value_usd_min`` leaves
     smaller changes undone, unless they close a position.
+
+    An order that was never heard of is proven not sent by collections ``absence_spacing_s`` apart,
+    the first as long after connecting, once it has expired ``absence_after_expiry_s`` ago.
     """
 
     order_type: OrderType = OrderType.LMT
     tif: Tif = Tif.GTD
     window: int | None = None
     ack_timeout_s: float = 10.0
+    absence_spacing_s: float = 30.0
+    absence_after_expiry_s: float = 60.0
     deadline_minutes: int = 30
     order_value_usd_min: Decimal = Decimal(100)
 
@@ -303,6 +308,8 @@ def _zeros(config: Config) -> list[str]:
     positive: dict[str, float | Decimal] = {
         "execution.window": config.order_window,
         "execution.ack_timeout_s": config.execution.ack_timeout_s,
+        "execution.absence_spacing_s": config.execution.absence_spacing_s,
+        "execution.absence_after_expiry_s": config.execution.absence_after_expiry_s,
         "execution.deadline_minutes": config.execution.deadline_minutes,
         "schedule.catch_up_minutes": config.schedule.catch_up_minutes,
         "targets.age_h_max": config.targets.age_h_max,

@@ -1,5 +1,6 @@
 """A configuration is right in every part or refused with the reasons; nothing is assumed."""
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def test_a_live_profile_is_careful() -> None:
     """Live sends one order at a time unless told otherwise."""
     config = parse(LIVE_TOML, "x")
     assert (config.mode, config.order_window) == (Mode.LIVE, 1)
-    assert parse(LIVE_TOML + "[execution]\nwindow = 3\n", "x").order_window == 3
+    assert parse(with_line("window = 3", under="execution", base=LIVE_TOML), "x").order_window == 3
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,9 @@ def test_several_unknown_keys_are_told_at_once() -> None:
 
 LIMITS = [
     line.partition(" = ")[0]
-    for line in BUILTIN_TOML.partition("[limits]")[2].partition("[web]")[0].splitlines()
+    for line in re.sub(r"\[execution\][^\[]*", "", BUILTIN_TOML.partition("[limits]")[2])
+    .partition("[web]")[0]
+    .splitlines()
     if " = " in line
 ]
 
@@ -150,7 +153,9 @@ def test_a_number_too_large_for_a_float_is_no_limit(value: str) -> None:
 )
 def test_numbers_with_defaults_are_checked_too(line: str, table: str) -> None:
     """A default is no excuse for nonsense in its place."""
-    assert f"{table}.{line.partition(' ')[0]}" in problem_of(f"{BUILTIN_TOML}[{table}]\n{line}\n")
+    held = f"[{table}]\n" in BUILTIN_TOML
+    text = with_line(line, under=table) if held else f"{BUILTIN_TOML}[{table}]\n{line}\n"
+    assert f"{table}.{line.partition(' ')[0]}" in problem_of(text)
 
 
 @pytest.mark.parametrize(
@@ -166,10 +171,13 @@ def test_some_values_make_no_sense_at_zero(name: str) -> None:
     assert f"{name} must be positive" in problem_of(with_value(name, "0"))
 
 
-@pytest.mark.parametrize("name", ["window", "ack_timeout_s", "deadline_minutes"])
+@pytest.mark.parametrize(
+    "name", ["window", "ack_timeout_s", "absence_spacing_s", "deadline_minutes"]
+)
 def test_a_zero_is_not_the_default(name: str) -> None:
     """A window of zero is refused, not read as "left out"."""
-    text = f"{BUILTIN_TOML}[execution]\n{name} = 0\n"
+    held = f"{name} = " in BUILTIN_TOML
+    text = with_value(name, "0") if held else with_line(f"{name} = 0", under="execution")
     assert f"execution.{name} must be positive" in problem_of(text)
 
 
@@ -221,10 +229,10 @@ def test_per_cent_are_not_fractions(name: str) -> None:
         (with_value("orders_per_run_max", "5.5"), "orders_per_run_max"),
         (with_value("short_allowed", "0"), "short_allowed"),
         (with_value("short_allowed", '"no"'), "short_allowed"),
-        (BUILTIN_TOML + '[execution]\ntif = "GTC"\n', "tif"),
-        (BUILTIN_TOML + '[execution]\norder_type = "STP"\n', "order_type"),
+        (with_line('tif = "GTC"', under="execution"), "tif"),
+        (with_line('order_type = "STP"', under="execution"), "order_type"),
         (
-            BUILTIN_TOML + "[execution]\ndeadline_minutes = 1441\n",
+            with_line("deadline_minutes = 1441", under="execution"),
             "deadline_minutes must be at most",
         ),
         (BUILTIN_TOML + '[targets]\nomitted = "hold"\n', "omitted"),
@@ -250,7 +258,7 @@ def test_paper_is_free_to_use_other_ports(port: int, account: str) -> None:
 def test_the_largest_values_themselves_are_allowed() -> None:
     """A limit names the last value that can be meant."""
     parse(with_value("port", "65535"), "x")
-    parse(f"{BUILTIN_TOML}[execution]\ndeadline_minutes = 1440\n", "x")
+    parse(with_line("deadline_minutes = 1440", under="execution"), "x")
     parse(with_value("day_loss_reduce_only", "0.05"), "x")
 
 
@@ -269,7 +277,7 @@ def test_the_hash_names_what_a_run_was_made_under() -> None:
         parse(with_value("order_value_usd_max", "15_001"), "x").config_hash,
         parse(with_value("peak_drawdown_kill", "0.11"), "x").config_hash,
         parse(with_value("account", '"DU1234568"'), "x").config_hash,
-        parse(f"{BUILTIN_TOML}[execution]\nwindow = 2\n", "x").config_hash,
+        parse(with_line("window = 2", under="execution"), "x").config_hash,
     }
     assert len({base, *changed}) == 5
 

@@ -63,7 +63,7 @@ def explain(context: Context, name: str, as_json: bool) -> None:
 
     with closing(context.open_readonly()) as db:
         row = order_named(db, name)
-        data = explanation(db, row, context.config.session.timezone, datetime.now(UTC))
+        data = explanation(db, row, context.config, datetime.now(UTC))
     emit("order", data, as_json, lambda: page(data, row))
 
 

@@ -1,6 +1,6 @@
 """What a person needs to decide about an order, as plain data and as a page."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ibloop.adapters.ledger import audit, fills, orders
@@ -11,12 +11,12 @@ from ibloop.cli.lookup import order_data
 from ibloop.cli.terminal import coloured, facts, table
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState
 from ibloop.core.model import Order, Tif
-from ibloop.core.recovery import ABSENCE_AFTER_GOOD_TILL
 from ibloop.core.sessions import trade_date
 from ibloop.errors import BadInputError
 
 if TYPE_CHECKING:
     from ibloop.adapters.ledger.connection import Connection
+    from ibloop.config import Config
 
 HISTORY_COLUMNS = ("AT (UTC)", "WHO", "WHAT", "CHANGED")
 
@@ -34,26 +34,29 @@ def order_named(db: "Connection", name: str) -> OrderRow:
     return row
 
 
-def explanation(db: "Connection", row: OrderRow, zone: str, now: datetime) -> dict[str, object]:
+def explanation(
+    db: "Connection", row: OrderRow, config: "Config", now: datetime
+) -> dict[str, object]:
     """Return everything the ledger knows of an order, and what can be done about it."""
     ref = row.order.client_order_id
     return {
         "order": order_data(row),
         "fills": fills.of_order(db, ref),
-        "absence": absence(row.order, zone, now) if row.order.status in ORDER_AT_BROKER else [],
+        "absence": absence(row.order, config, now) if row.order.status in ORDER_AT_BROKER else [],
         "next": advice(row.order),
         "history": audit.of_subject(db, ref),
     }
 
 
-def absence(order: Order, zone: str, now: datetime) -> list[dict[str, object]]:
+def absence(order: Order, config: "Config", now: datetime) -> list[dict[str, object]]:
     """Return what of the absence test the ledger can tell; the executor times the rest."""
+    zone, after_s = config.session.timezone, config.execution.absence_after_expiry_s
     today = order.sent_at is not None and trade_date(order.sent_at, zone) == trade_date(now, zone)
-    dead = order.tif is Tif.GTD and now >= order.good_till + ABSENCE_AFTER_GOOD_TILL
+    dead = order.tif is Tif.GTD and now >= order.good_till + timedelta(seconds=after_s)
     answers = (
         ("never acknowledged and never filled", not order.perm_id and not order.filled_quantity),
         ("sent on the market's present date: the broker has not forgotten it", today),
-        ("expired by itself at least a minute ago", dead),
+        (f"expired by itself at least {after_s:g} s ago", dead),
     )
     return [{"condition": text, "holds": holds} for text, holds in answers]
 

@@ -144,14 +144,15 @@ def _no_over_fill(
     for fill in fills:
         if fill.client_order_id is not None:
             sums[fill.client_order_id] += fill.signed_quantity
-    for ref in sorted(set(sums) - {o.client_order_id for o in orders}):
+    for ref in sorted(set(sums) - {o.client_order_id for o in orders} - known.references):
         yield Broken("P2", f"{ref} has fills, but the ledger never sent it")
     for order in orders:
         filled = order.side.sign * sums[order.client_order_id]
         if filled != order.filled_quantity:
             says = f"says {order.filled_quantity}, its fills sum to {filled}"
             yield Broken("P3", f"{order.client_order_id} {says}")
-        if filled and (order.sent_at is None or order.reject_source == "ibloop"):
+        never_sent = order.sent_at is None or order.reject_source == "ibloop"
+        if filled and never_sent and order.client_order_id not in known.references:
             yield Broken("P2", f"{order.client_order_id} was filled, but never sent")
         most = max(order.quantity, known.over_fills.get(order.client_order_id, ZERO))
         if filled > most:

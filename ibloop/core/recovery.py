@@ -128,8 +128,12 @@ def _judge_ended(
     return Verdict(event, perm_id, f"ended as {seen.ib_status}")
 
 
-ABSENCE_SPACING_S = 30.0
-ABSENCE_AFTER_GOOD_TILL = timedelta(seconds=60)
+@dataclass(frozen=True, slots=True)
+class AbsenceRules:
+    """How far apart two looks must be, and how long ago the order must have expired."""
+
+    spacing_s: float
+    after_expiry: timedelta
 
 
 def is_absent(order: Order, evidence: Evidence) -> bool:
@@ -141,7 +145,13 @@ def is_absent(order: Order, evidence: Evidence) -> bool:
 
 
 def proves_not_sent(
-    order: Order, evidence: Evidence, *, absent_s: float, same_day: bool, explained: bool
+    order: Order,
+    evidence: Evidence,
+    rules: AbsenceRules,
+    *,
+    absent_s: float,
+    same_day: bool,
+    explained: bool,
 ) -> bool:
     """Return whether an unknown order was never sent and can no longer come alive.
 
@@ -150,9 +160,9 @@ def proves_not_sent(
     explain the position of its symbol. Only an order that expires by itself can be proven.
     Source: absence test, execution-safety section 5.
     """
-    dead = evidence.collected_at >= order.good_till + ABSENCE_AFTER_GOOD_TILL
+    dead = evidence.collected_at >= order.good_till + rules.after_expiry
     expires = order.tif is Tif.GTD and dead
-    patient = absent_s >= ABSENCE_SPACING_S
+    patient = absent_s >= rules.spacing_s
     return is_absent(order, evidence) and expires and patient and same_day and explained
 
 

@@ -2,25 +2,32 @@
 
 from ibloop import log
 from ibloop.adapters.ledger import identity
-from ibloop.adapters.ledger.acceptances import AcceptanceKind, accept
+from ibloop.adapters.ledger.acceptances import AcceptanceKind, accept, order_id_floor
 from ibloop.adapters.ledger.connection import Ledger
-from ibloop.adapters.ledger.mark import Mark, stamp_of
+from ibloop.adapters.ledger.mark import Mark, Stamp, stamp_of
 from ibloop.adapters.ports import Clock
 from ibloop.core.lifecycle import RunReason
 from ibloop.core.model import Evidence
 from ibloop.daemons.order_trouble import Trouble, find_trouble, strange_refs
 
+ORDER_IDS_LOST_MAX = 1_000
+"""More orders than one run sends: the mark moves with the runs, not with every order."""
+
 _log = log.get(__name__)
 
 
 class Lineage:
-    """Compares ledger and mark when an executor starts, and moves the mark on."""
+    """Compares ledger and mark when an executor starts, and moves the mark on.
+
+    ``next_order_id`` is above every id that a ledger before this one may have used.
+    """
 
     def __init__(self, ledger: Ledger, mark: Mark, clock: Clock) -> None:
         """Compare; to be made before the executor takes its epoch."""
         self._ledger = ledger
         self._mark = mark
         self._clock = clock
+        self.next_order_id = order_id_floor(ledger.db) + 1
         self._doubt = mark.disagrees(ledger.db, used_before=identity.epoch(ledger.db) > 0)
 
     def note_progress(self) -> None:
@@ -47,13 +54,19 @@ class Lineage:
             return f"cancel at the broker first: {', '.join(sorted(working))}"
         if not refs and self._doubt is None:
             return "nothing speaks against this ledger"
-        now = self._clock.now().utc
+        now, marked = self._clock.now().utc, self._mark.read()
+        order_id = marked.order_id + ORDER_IDS_LOST_MAX if isinstance(marked, Stamp) else 0
         with self._ledger.transaction() as tx:
-            what = {"references": list(refs), "because": self._doubt or ""}
+            what = {
+                "references": list(refs),
+                "because": self._doubt or "",
+                "order_id": order_id,
+            }
             accept(tx, AcceptanceKind.RESTORE, "ledger", what, reason=reason, now=now, actor=actor)
             for ref in refs:
                 accept(tx, AcceptanceKind.REFERENCE, ref, {}, reason=reason, now=now, actor=actor)
         self._doubt = None
+        self.next_order_id = order_id_floor(self._ledger.db) + 1
         self.note_progress()
         _log.warning("ledger.accepted", references=len(refs), reason=reason, actor=actor)
         return None

@@ -178,7 +178,8 @@ class OrderExecutor:
         if self._pass is not None:
             self._pass.sent.add(ref)
         self._judge.note_sent(ref, self._clock.now())
-        return self._sender.send(run, row.order, self._next_valid_id, self._not_now)
+        next_id = max(self._next_valid_id, self._lineage.next_order_id)
+        return self._sender.send(run, row.order, next_id, self._not_now)
 
     def cancel(self, order: Order, because: str) -> bool:
         """Journal that a working order is to be cancelled, then ask the broker for it.

@@ -5,7 +5,7 @@ Ages are boot time and start anew with the process, because only what it saw its
 """
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ibloop import log
 from ibloop.adapters.ledger import alerts, fills, orders, runs
@@ -14,13 +14,11 @@ from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.config import Config
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderEvent, OrderState
 from ibloop.core.model import ZERO, Evidence, Moment, Order
-from ibloop.core.recovery import Verdict, is_absent, judge, proves_not_sent
+from ibloop.core.recovery import AbsenceRules, Verdict, is_absent, judge, proves_not_sent
 from ibloop.core.sessions import trade_date
 
 LOSE_AFTER_S = 5.0
 """IB's answers can lag: an order is lost when passes this far apart do not account for it."""
-SETTLE_AFTER_CONNECT_S = 30.0
-"""What a fresh connection does not show proves nothing (absence test, condition 2)."""
 NOT_SENT_CODE = "not_sent"
 
 _log = log.get(__name__)
@@ -33,6 +31,10 @@ class OrderJudge:
         """Begin with nothing seen; ``started`` stands for every send of an earlier process."""
         self._config = config
         self._actor = actor
+        self._absence = AbsenceRules(
+            config.execution.absence_spacing_s,
+            timedelta(seconds=config.execution.absence_after_expiry_s),
+        )
         self._started = self._connected = started
         self._sent: dict[str, Moment] = {}
         self._cancels: dict[str, Moment] = {}
@@ -118,12 +120,15 @@ class OrderJudge:
         if order.status != OrderState.UNKNOWN or not is_absent(order, evidence):
             self._absent.pop(ref, None)
             return False
-        if order.sent_at is None or begun.age_s(self._connected) < SETTLE_AFTER_CONNECT_S:
+        # What a fresh connection does not show proves nothing (absence test, condition 2).
+        settled = begun.age_s(self._connected) >= self._absence.spacing_s
+        if order.sent_at is None or not settled:
             return False
         zone = self._config.session.timezone
         return proves_not_sent(
             order,
             evidence,
+            self._absence,
             absent_s=begun.age_s(self._absent.setdefault(ref, begun)),
             same_day=trade_date(order.sent_at, zone) == trade_date(begun.utc, zone),
             explained=_position_is_explained(tx, order, evidence),

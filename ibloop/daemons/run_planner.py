@@ -3,20 +3,20 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from ibloop.adapters.ledger import orders, runs, snapshots
+from ibloop.adapters.ledger import acceptances, fills, orders, runs, snapshots
 from ibloop.adapters.ledger.connection import Connection, Tx
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Quotes
 from ibloop.config import Config
 from ibloop.core.invariant import present
-from ibloop.core.model import Evidence, Instrument, Moment, Quote
+from ibloop.core.model import Evidence, Instrument, Moment, Quote, Side
 from ibloop.core.orders import Plan, PlanRules, Price, build_plan
 from ibloop.core.planning import OrderTerms, planned_orders
 from ibloop.core.quotes import mid, problem
 from ibloop.core.risk import Breach, check_plan
 from ibloop.core.sessions import day_start
-from ibloop.core.snapshot import Omitted, snapshot_targets
+from ibloop.core.snapshot import Omitted, client_order_id, snapshot_targets
 
 
 class RunPlanner:
@@ -82,6 +82,16 @@ class RunPlanner:
             traded_today_usd=today.notional,
             orders_today=today.count,
         )
+
+    def spent_references(self, run: Run, plan: Plan) -> tuple[str, ...]:
+        """Return references of this attempt that orders unknown to the ledger carry already."""
+        known = acceptances.references(self._db) | set(fills.unsent_refs(self._db))
+        refs = (
+            client_order_id(run.run_key, line.symbol, side, run.attempt)
+            for line in plan.lines
+            for side in Side
+        )
+        return tuple(sorted(known.intersection(refs)))
 
     def write(
         self,

@@ -167,6 +167,10 @@ class TradeExecutor:
         plan = self._planner.plan(self._planner.snapshot_of(run), sync.evidence, now)
         if breaches := self._planner.breaches(plan, now):
             return self._block(run, RunReason.LIMIT_BREACHED, "; ".join(map(str, breaches)))
+        if spent := self._planner.spent_references(run, plan):
+            # Sent by a ledger that is gone: the same reference must never mean a second order.
+            detail = f"the broker knows {', '.join(spent)}; the next attempt has other references"
+            return self._block(run, RunReason.LEDGER_BEHIND, detail)
         with self._ledger.transaction() as tx:
             count = self._planner.write(
                 tx,

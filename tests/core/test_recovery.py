@@ -21,9 +21,8 @@ from ibloop.core.model import (
     Tif,
 )
 from ibloop.core.recovery import (
-    ABSENCE_AFTER_GOOD_TILL,
-    ABSENCE_SPACING_S,
     REQUEST_FAILED_CODES,
+    AbsenceRules,
     Refusal,
     hint,
     is_absent,
@@ -304,19 +303,20 @@ def test_what_a_callback_proves_by_itself(
 
 
 LOST = replace(ORDER, status=OrderState.UNKNOWN)
-DEAD = evidence(at=GOOD_TILL + ABSENCE_AFTER_GOOD_TILL)
-PROVEN: dict[str, Any] = {"absent_s": ABSENCE_SPACING_S, "same_day": True, "explained": True}
+RULES = AbsenceRules(30.0, timedelta(seconds=60))
+DEAD = evidence(at=GOOD_TILL + RULES.after_expiry)
+PROVEN: dict[str, Any] = {"absent_s": RULES.spacing_s, "same_day": True, "explained": True}
 
 
 def test_all_of_the_absence_test_proves_that_an_order_was_never_sent() -> None:
     """Never seen, spaced evidence, same day, position explained, and past its own expiry."""
-    assert proves_not_sent(LOST, DEAD, **PROVEN)
+    assert proves_not_sent(LOST, DEAD, RULES, **PROVEN)
 
 
 @pytest.mark.parametrize(
     ("order", "found", "changes"),
     [
-        (LOST, DEAD, {"absent_s": ABSENCE_SPACING_S - 0.1}),
+        (LOST, DEAD, {"absent_s": RULES.spacing_s - 0.1}),
         (LOST, DEAD, {"same_day": False}),
         (LOST, DEAD, {"explained": False}),
         (LOST, replace(DEAD, collected_at=DEAD.collected_at - timedelta(seconds=1)), {}),
@@ -332,7 +332,7 @@ def test_each_condition_of_the_absence_test_is_needed(
     order: Order, found: Evidence, changes: dict[str, Any]
 ) -> None:
     """With one condition missing the order stays unknown: it might still come alive."""
-    assert not proves_not_sent(order, found, **(PROVEN | changes))
+    assert not proves_not_sent(order, found, RULES, **(PROVEN | changes))
 
 
 def test_the_orders_of_others_do_not_make_ours_present() -> None:

@@ -51,7 +51,7 @@ class House:
         prices = {symbol: Decimal(price) for symbol, price in PRICES.items()}
         held = {symbol: Decimal(quantity) for symbol, quantity in HELD.items()}
         self.quotes = FakeQuotes(self.clock, self.instruments, prices)
-        self.broker = FakeBroker(self.clock, self.instruments, prices, cash=CASH, positions=held)
+        self.broker = self.make_broker(prices, held)
         self.ledger = self.open_ledger()
         self.gate: Gate | None = None
         self.guard_silence: str | None = None
@@ -59,6 +59,10 @@ class House:
         self.desk: OrderExecutor
         self.trader: TradeExecutor
         self.start()
+
+    def make_broker(self, prices: dict[str, Decimal], held: dict[str, Decimal]) -> FakeBroker:
+        """Return the broker with the account opened."""
+        return FakeBroker(self.clock, self.instruments, prices, cash=CASH, positions=held)
 
     def open_ledger(self) -> Ledger:
         """Open the ledger as a process does; without waiting for the disk, for speed."""

@@ -86,6 +86,12 @@ def accept(
     audit.append(tx, actor, "difference.accepted", subject, payload, now=now)
 
 
+def order_id_floor(db: Connection) -> int:
+    """Return the order id that no new order may be at or below, whatever the ledger has sent."""
+    found = _of_kind(db, AcceptanceKind.RESTORE)
+    return max((int(str(row.content["order_id"])) for row in found), default=0)
+
+
 def references(db: Connection) -> frozenset[str]:
     """Return the references of orders that this ledger never sent and a person knows of."""
     return frozenset(row.subject for row in _of_kind(db, AcceptanceKind.REFERENCE))

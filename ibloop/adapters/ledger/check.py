@@ -101,6 +101,8 @@ def _promises(db: Connection) -> Iterator[Problem]:
     for broken in promises.check(orders, executed, (), (), account, known):
         yield Problem("promises", broken.promise, broken.detail)
     for order in orders:
+        if order.client_order_id in known.references:
+            continue
         if order.filled_quantity and order.status in ORDER_NEVER_SENT:
             yield Problem(
                 "promises", "P2", f"{order.client_order_id} is {order.status}, but filled"

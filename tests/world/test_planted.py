@@ -1,0 +1,57 @@
+"""Tests of the tests: a bug that is put into the protocol on purpose must be found by a world.
+
+The seeds below find them; with ``WORLD_SEARCH=1`` each bug is searched for from seed 0 on, at most
+500 seeds far, and the seeds are printed: that is how the table is made anew when a world changes.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.world.bugs import BUGS
+from tests.world.world import World
+
+SEEDS_MAX = 500
+FOUND_BY = {
+    "send_before_commit": 0,
+    "send_again_on_timeout": 3,
+    "halt_outside_the_transaction": 24,
+}
+
+
+def is_found(name: str, seed: int, directory: Path) -> bool:
+    """Tell whether the world of a seed notices a planted bug; however it does."""
+    directory.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        BUGS[name](patch)
+        world = World(directory, seed)
+        try:
+            world.play_out()
+        except Exception:  # noqa: BLE001 - a crash finds the bug as well as a broken promise
+            return True
+        finally:
+            world.close()
+    return False
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_found(name: str, tmp_path: Path) -> None:
+    """The world is not blind: this bug breaks a promise within 500 seeds."""
+    if os.environ.get("WORLD_SEARCH"):
+        seeds = range(SEEDS_MAX)
+        found = next((seed for seed in seeds if is_found(name, seed, tmp_path / str(seed))), None)
+        assert found is not None, f"expected {name} within {SEEDS_MAX} seeds"
+        print(f'    "{name}": {found},')  # noqa: T201 - the table, for the developer to copy
+    else:
+        assert is_found(name, FOUND_BY[name], tmp_path / "world")
+
+
+@pytest.mark.parametrize("seed", sorted(set(FOUND_BY.values())))
+def test_without_the_bug_the_same_world_is_sound(seed: int, tmp_path: Path) -> None:
+    """What finds the bugs is not a world that always fails."""
+    world = World(tmp_path, seed)
+    try:
+        world.play_out()
+    finally:
+        world.close()
