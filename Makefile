@@ -5,13 +5,15 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := $(shell find ibloop data/samples systemd bin -type f -not -path '*/__pycache__/*' 2>/dev/null)
+CLIENTS := .venv-clients
+LOCKS   := tests/clients/locks
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # Words for `ibloop demo`: `make demo ONCE=1` ends by itself.
 DEMO_ARGS := $(if $(ONCE),--once)
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup setup-dev demo sim test test-fast lint fmt type docs lock wheel clean
+.PHONY: help install setup setup-dev setup-clients demo sim test test-fast bench fuzz world soak lint fmt type docs lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,11 +26,31 @@ demo: setup ## Play a whole week on the simulated gateway (ONCE=1: end by itself
 sim: setup ## Run the simulated IB Gateway alone
 	@$(BIN)/ibloop sim
 
-test: setup-dev ## Run every test
+test: setup-dev setup-clients ## Run every test
 	@$(BIN)/pytest -n 2 --dist loadfile
 
 test-fast: setup-dev ## Run the tests that start no processes
 	@$(BIN)/pytest -m "not e2e" -n 2
+
+bench: setup-dev ## Measure the simulated gateway (BENCH=--json: for programs)
+	@$(BIN)/python tests/bench/sim.py $(BENCH)
+
+# FRAMES says how many. Coverage-guided fuzzing follows where atheris is installed.
+fuzz: export FRAMES ?= 1000000
+fuzz: setup-dev ## Throw a million bent requests at the simulator (FRAMES=n)
+	@$(BIN)/pytest tests/sim/test_fuzz.py --timeout 0
+	@if $(BIN)/python -c 'import atheris' 2>/dev/null; then \
+		PYTHONPATH=tests/sim $(BIN)/python tests/fuzz/atheris_sim.py -runs=$$((FRAMES / 10)) ; \
+	else echo "no atheris: without coverage-guided fuzzing (pip install atheris)" >&2; fi
+
+SEEDS ?= 500
+FIRST ?= 0
+world: setup-dev ## Play simulated worlds (SEEDS=n FIRST=m)
+	@WORLD_SEEDS=$(SEEDS) WORLD_FIRST=$(FIRST) $(BIN)/pytest tests/world/test_world.py -n 2 --timeout 0 -p no:logging
+
+soak: setup-dev ## Play for hours: 2,000 worlds, then a million bent requests
+	@$(MAKE) --no-print-directory world SEEDS=2000
+	@$(MAKE) --no-print-directory fuzz
 
 lint: setup-dev ## Check style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -55,7 +77,7 @@ wheel: setup ## Build the wheel into dist/
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 clean: ## Remove everything that make has made
-	@rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(CLIENTS) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 14) and f"ibloop needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}; try make PYTHON=python3.11")'
@@ -77,3 +99,21 @@ $(VENV)/.locked-dev: requirements-dev.lock $(VENV)/.locked
 	@touch $@
 
 setup-dev: setup $(VENV)/.locked-dev
+
+# The TWS API clients that the simulator is tested with: one environment each, for three of them
+# are named ibapi. Of these, only ibapi 9.81 has no wheel and is built.
+setup-clients: $(patsubst $(LOCKS)/%.lock,$(CLIENTS)/%/.locked,$(wildcard $(LOCKS)/*.lock)) $(CLIENTS)/stoqey/.locked
+
+$(CLIENTS)/stoqey/.locked: $(LOCKS)/stoqey/package-lock.json
+	@if command -v npm >/dev/null; then \
+		echo "installing the client @stoqey/ib (once) ..." >&2; \
+		mkdir -p $(@D) && cp $(LOCKS)/stoqey/*.json $(@D)/ && \
+		npm ci --prefix $(@D) --silent --no-audit --no-fund --ignore-scripts && touch $@; \
+	else echo "no npm: the client @stoqey/ib will not be tested" >&2; fi
+
+$(CLIENTS)/%/.locked: $(LOCKS)/%.lock $(LOCKS)/build.txt | $(VENV)/.python
+	@echo "installing the client $* (once) ..." >&2
+	@rm -rf $(@D) && $(BIN)/python -m venv --without-pip $(@D)
+	@$(PIP) --python $(@D)/bin/python install --require-hashes --only-binary :all: -r $(LOCKS)/build.txt
+	@$(PIP) --python $(@D)/bin/python install --require-hashes --only-binary :all: --no-binary ibapi --no-build-isolation -r $<
+	@touch $@

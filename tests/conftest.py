@@ -7,6 +7,7 @@ import pytest
 
 NEEDS = {
     "browser": "needs Chromium; skipped without, but not in CI",
+    "clients": "needs the clients of `make setup-clients`; skipped without, but not in CI",
     "systemd": "needs systemd, most of them root to boot one; skipped without, but not in CI",
 }
 """Markers of tests that need more than Python."""

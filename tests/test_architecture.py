@@ -47,6 +47,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "msgspec": ("ibloop.config", "ibloop.adapters.streamfiles"),
     "prometheus_client": ("ibloop.web",),
     "pysqlite3": ("ibloop.adapters.ledger", "ibloop.adapters.sqlite"),
+    "pytest": ("ibloop.sim.testing",),
     "requests": ("ibloop.adapters.telegram",),
     "rich": ("ibloop.cli",),
     "sqlite_utils": ("ibloop.adapters.ledger",),

@@ -44,7 +44,7 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["cli.md", "config.md"])
+@pytest.mark.parametrize("page", ["cli.md", "config.md", "simulator.md"])
 def test_generated_pages_are_fresh(page: str, generate: ModuleType) -> None:
     """What is checked in is what the code says now: `make docs` writes it anew."""
     assert generate.pages()[page] == (DOCS / "reference" / page).read_text(encoding="utf-8")

@@ -13,13 +13,34 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from ibloop.cli.grouped import GroupedCommand
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ibloop.sim import SimError, SimOptions
+    from ibloop.sim import AccountSpec, SimError, SimOptions
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78
+
+
+# How the help shows the options: by what they are about.
+GROUPS = {
+    "Where it listens": ("host", "port", "control"),
+    "Market": ("speed", "hours", "date", "seed", "synthetic", "sample_ms"),
+    "Accounts": ("accounts", "cash", "settled_only", "liquidation", "state"),
+    "Login and gateway settings": (
+        "market_data",
+        "market_data_lines",
+        "master_client_id",
+        "visibility",
+        "open_orders_on_connect",
+        "message_rate",
+        "historical_pacing",
+        "max_server_version",
+    ),
+    "Faults": ("faults", "list_faults"),
+}
 
 
 class UsdAmount(click.ParamType[Decimal]):
@@ -40,7 +61,7 @@ class UsdAmount(click.ParamType[Decimal]):
         return amount
 
 
-@click.command()
+@click.command(cls=GroupedCommand, groups=GROUPS)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the API port.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=4002, show_default=True, help="API port."
@@ -58,7 +79,42 @@ class UsdAmount(click.ParamType[Decimal]):
     type=click.FloatRange(0, 23_400),
     default=1.0,
     show_default=True,
-    help="Market seconds per second; 0 freezes the market.",
+    help="Market seconds per second: a session of 23,400 s lasts a minute at 390; 0 freezes it.",
+)
+@click.option(
+    "--hours",
+    type=click.Choice(["always", "exchange"]),
+    default="always",
+    show_default=True,
+    help="Trade around the clock, session after session, or in the hours of NYSE.",
+)
+@click.option(
+    "--synthetic",
+    type=click.IntRange(0, 10_000),
+    default=0,
+    show_default=True,
+    help="Further made-up symbols, SYN001 onwards.",
+)
+@click.option(
+    "--sample-ms",
+    type=click.IntRange(1, 60_000),
+    default=250,
+    show_default=True,
+    help="Time between two samples of the market.",
+)
+@click.option(
+    "--market-data",
+    type=click.Choice(["live", "delayed", "none"]),
+    default="live",
+    show_default=True,
+    help="What market data the login is entitled to.",
+)
+@click.option(
+    "--market-data-lines",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Streams of prices a client may have at once before error 101; 0: any number.",
 )
 @click.option(
     "--date",
@@ -67,9 +123,30 @@ class UsdAmount(click.ParamType[Decimal]):
     show_default=True,
     help="First session of the price history.",
 )
-@click.option("--account", "accounts", multiple=True, help="Account id; may be repeated.")
 @click.option(
-    "--cash", type=UsdAmount(), default="100000", show_default=True, help="Cash per account."
+    "--account",
+    "accounts",
+    multiple=True,
+    metavar="ID[:cash|margin][:CASH_USD]",
+    help="Account, a cash account unless told otherwise; may be repeated.",
+)
+@click.option(
+    "--cash",
+    type=UsdAmount(),
+    default="100000",
+    show_default=True,
+    help="Cash of each account that does not say its own.",
+)
+@click.option(
+    "--settled-only",
+    is_flag=True,
+    help="Cash accounts may not spend the proceeds of a sale before they settle (T+1).",
+)
+@click.option(
+    "--liquidation/--no-liquidation",
+    default=True,
+    show_default=True,
+    help="Whether the broker closes positions of margin accounts below maintenance margin.",
 )
 @click.option(
     "--state",
@@ -80,35 +157,56 @@ class UsdAmount(click.ParamType[Decimal]):
 @click.option(
     "--master-client-id", type=int, default=10, show_default=True, help="Sees everybody's orders."
 )
+@click.option(
+    "--max-server-version",
+    type=click.IntRange(157, 200),
+    default=200,
+    show_default=True,
+    help="Highest protocol version offered to a client.",
+)
+@click.option(
+    "--message-rate",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="Messages a client may send per second before error 100; 0: any number.",
+)
+@click.option(
+    "--historical-pacing/--no-historical-pacing",
+    default=True,
+    show_default=True,
+    help="Whether queries for bars of 30 seconds or less that come too often get error 162.",
+)
+@click.option(
+    "--open-orders-on-connect",
+    is_flag=True,
+    help="Send a client its open orders when it connects, without being asked.",
+)
+@click.option(
+    "--visibility",
+    type=click.Choice(["own", "all"]),
+    default="own",
+    show_default=True,
+    help="Whose orders and executions a client sees; client 0 and the master see all.",
+)
 @click.option("--list-faults", is_flag=True, help="List the faults and exit.")
 @click.option("--verbose", is_flag=True, help="Log what happens on stderr.")
-def sim(
-    *,
-    host: str,
-    port: int,
-    control: int,
-    seed: int,
-    speed: float,
-    date: datetime,
-    accounts: tuple[str, ...],
-    cash: Decimal,
-    state: Path | None,
-    faults: tuple[str, ...],
-    master_client_id: int,
-    list_faults: bool,
-    verbose: bool,
-) -> None:
+def sim(*, list_faults: bool, verbose: bool, **given: Any) -> None:
     """Run a simulated IB Gateway.
 
-    Any TWS API client may connect to it. Prints one JSON line when it accepts connections, and
-    ends on SIGTERM or SIGINT. Port 0 picks a free port.
+    Any TWS API client may connect to it. Prints one JSON line with its ports when it accepts
+    connections, and ends on SIGTERM or SIGINT. Port 0 picks a free port.
 
     \b
-    Example:
-      ibloop sim --port 0 --speed 60 --fault partial_fills:shares=10
+    Examples:
+      ibloop sim                                     at the pace of the clock, on port 4002
+      ibloop sim --port 0 --speed 0                  frozen, on free ports: for tests
+      ibloop sim --speed 390 --seed 7                a session a minute
+      ibloop sim --hours exchange                    open when New York is
+      ibloop sim --account DU1:margin:250000 --account DU2 --state sim.state
+      ibloop sim --fault partial_fills:shares=10 --fault commission_late:delay_s=5
     """
-    from ibloop.sim import GatewayOptions, SimError, SimOptions, WorldOptions
-    from ibloop.sim.faults import parse
+    from ibloop.sim import SimError
 
     if list_faults:
         _list_faults()
@@ -116,20 +214,72 @@ def sim(
     level = logging.DEBUG if verbose else logging.ERROR
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(message)s")
     try:
-        options = SimOptions(
-            world=WorldOptions(_accounts(accounts), cash, seed, speed, date.date()),
-            host=host,
-            port=port,
-            control_port=control,
-            state=state,
-            faults=tuple(parse(text) for text in faults),
-            gateway=GatewayOptions(master_client_id),
-        )
-        failure = asyncio.run(_serve(options))
+        failure = asyncio.run(_serve(_options(**given)))
     except SimError as error:
         _exit(error, EXIT_CONFIG)
     if failure is not None:
         _exit(failure, EXIT_FAILED)
+
+
+def _options(
+    *,
+    host: str,
+    port: int,
+    control: int,
+    seed: int,
+    speed: float,
+    hours: str,
+    synthetic: int,
+    sample_ms: int,
+    market_data: str,
+    market_data_lines: int,
+    date: datetime,
+    accounts: tuple[str, ...],
+    cash: Decimal,
+    settled_only: bool,
+    liquidation: bool,
+    state: Path | None,
+    faults: tuple[str, ...],
+    master_client_id: int,
+    visibility: str,
+    max_server_version: int,
+    message_rate: int,
+    historical_pacing: bool,
+    open_orders_on_connect: bool,
+) -> SimOptions:
+    """Return what the command line says. Raises: SimError for an unknown fault or account."""
+    from ibloop.sim import GatewayOptions, MarketDataAccess, SimOptions, WorldOptions
+    from ibloop.sim.faults import parse
+
+    return SimOptions(
+        world=WorldOptions(
+            accounts=_accounts(accounts),
+            cash_usd=cash,
+            seed=seed,
+            speed=speed,
+            start=date.date(),
+            hours=hours,
+            sample_s=sample_ms / 1000,
+            synthetic=synthetic,
+            settled_only=settled_only,
+            liquidation=liquidation,
+        ),
+        host=host,
+        port=port,
+        control_port=control,
+        state=state,
+        faults=tuple(parse(text) for text in faults),
+        gateway=GatewayOptions(
+            master_client_id=master_client_id,
+            visibility=visibility,
+            server_version_max=max_server_version,
+            message_rate_max=message_rate,
+            historical_pacing=historical_pacing,
+            open_orders_on_connect=open_orders_on_connect,
+            market_data=MarketDataAccess(market_data),
+            market_data_lines=market_data_lines,
+        ),
+    )
 
 
 def _exit(error: SimError, code: int) -> NoReturn:
@@ -137,23 +287,19 @@ def _exit(error: SimError, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _accounts(names: tuple[str, ...]) -> tuple[str, ...]:
-    from ibloop.sim import SimError
+def _accounts(texts: tuple[str, ...]) -> tuple[AccountSpec, ...]:
+    from ibloop.sim import AccountSpec
 
-    for name in names:
-        if not (name.isascii() and name.isalnum()):
-            raise SimError(f"expected an account id of letters and digits, was {name!r}")
-    return tuple(dict.fromkeys(names)) or ("DU1234567",)
+    return tuple(AccountSpec.parse(text) for text in texts or ("DU1234567",))
 
 
 def _list_faults() -> None:
-    from ibloop.sim.faults import describe
+    from ibloop.sim.faults import describe, shown
 
     for fault in describe():
         click.echo(f"{fault['name']}: {fault['what']}")
         for key, item in fault["parameters"].items():
-            default = "none" if item["default"] is None else str(item["default"]).lower()
-            click.echo(f"    {key}={default}  {item['what']}")
+            click.echo(f"    {key}={shown(item['default'])}  {item['what']}")
 
 
 async def _serve(options: SimOptions) -> SimError | None:

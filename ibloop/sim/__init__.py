@@ -8,9 +8,18 @@ three without clocks or sockets. `world` joins market and brokerage with time an
 the sockets. Nothing here imports the rest of ibloop.
 """
 
-from ibloop.sim.model import SimError
+from ibloop.sim.model import AccountKind, AccountSpec, SimError
 from ibloop.sim.server import SimGateway, SimOptions
-from ibloop.sim.service.desk import GatewayOptions
+from ibloop.sim.service.desk import GatewayOptions, MarketDataAccess
 from ibloop.sim.world import WorldOptions
 
-__all__ = ["GatewayOptions", "SimError", "SimGateway", "SimOptions", "WorldOptions"]
+__all__ = [
+    "AccountKind",
+    "AccountSpec",
+    "GatewayOptions",
+    "MarketDataAccess",
+    "SimError",
+    "SimGateway",
+    "SimOptions",
+    "WorldOptions",
+]

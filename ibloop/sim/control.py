@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,7 @@ from typing import Any
 from ibloop.sim import faults
 from ibloop.sim.model import Quote, SimError
 from ibloop.sim.service.gateway import Gateway
-from ibloop.sim.truth import plain, truth
+from ibloop.sim.truth import TruthText, plain, truth
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ ANSWER_S_MAX = 30.0
 PRICES = ("bid", "ask", "last")
 
 Answer = tuple[HTTPStatus, Any]
+Text = tuple[HTTPStatus, str]
 
 
 class Control:
@@ -37,6 +39,7 @@ class Control:
     def __init__(self, gateway: Gateway) -> None:
         """Serve this gateway."""
         self._gateway = gateway
+        self._truth = TruthText(gateway.world)
         self._routes: dict[tuple[str, str], Callable[[Mapping[str, Any]], Any]] = {
             ("GET", "/truth"): lambda _body: truth(gateway.world),
             ("GET", "/faults"): lambda _body: self._faults(),
@@ -56,20 +59,37 @@ class Control:
         except SimError as error:
             return HTTPStatus.BAD_REQUEST, {"error": str(error)}
 
+    def text(self, method: str, path: str, body: bytes) -> Text:
+        """Return status and JSON text; the truth, which may be long, from what is written."""
+        if (method, path) == ("GET", "/truth"):
+            return HTTPStatus.OK, self._truth.text()
+        status, value = self.answer(method, path, body)
+        return status, json.dumps(value, allow_nan=False)
+
     def _faults(self) -> dict[str, Any]:
-        active = [faults.settings(fault) for fault in self._gateway.faults]
-        return {"faults": faults.describe(), "active": active}
+        return {"faults": faults.describe(), "active": self._active()}
+
+    def _active(self) -> list[dict[str, Any]]:
+        return [
+            {"id": number, **faults.settings(fault), "struck": fault.struck}
+            for number, fault in self._gateway.faults.numbered().items()
+        ]
 
     def _fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
         values = dict(body)
+        if "clear" in body:
+            _only(body, {"clear"})
+            self._gateway.clear_fault(body["clear"])
+            return {"active": self._active()}
         name = values.pop("name", None)
         if not isinstance(name, str):
             raise SimError("expected a fault's name, or clear")
         if name == "clear":
+            _only(values, set())
             self._gateway.clear_faults()
-        else:
-            self._gateway.add_fault(faults.build(name, values))
-        return {"active": [faults.settings(fault) for fault in self._gateway.faults]}
+            return {"active": self._active()}
+        number = self._gateway.add_fault(faults.build(name, values))
+        return {"id": number, "active": self._active()}
 
     def _quote(self, body: Mapping[str, Any]) -> dict[str, Any]:
         world = self._gateway.world
@@ -92,9 +112,14 @@ class Control:
         return {"symbol": instrument.symbol, **(_shown(quote) if quote else {})}
 
     def _clock(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        _only(body, {"offset_s"})
+        _only(body, {"offset_s", "to"})
+        if len(body) != 1:
+            raise SimError("expected offset_s or to")
         world = self._gateway.world
-        world.set_clock(_number(body.get("offset_s"), "offset_s"))
+        if "to" in body:
+            world.set_time(_time(body["to"]))
+        else:
+            world.set_clock(_number(body["offset_s"], "offset_s"))
         return {"offset_s": world.offset_s, "server_time": world.now().isoformat()}
 
 
@@ -125,6 +150,16 @@ def _number(value: Any, name: str) -> float:
     return float(value)
 
 
+def _time(value: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is not None:
+            return moment
+    except (TypeError, ValueError):
+        pass
+    raise SimError(f"expected to as an ISO-8601 time with its zone, was {value!r}")
+
+
 def _price(value: Any, name: str) -> Decimal | None:
     if value is None:
         return None
@@ -146,10 +181,10 @@ class ControlServer:
     def __init__(self, control: Control, port: int, loop: asyncio.AbstractEventLoop) -> None:
         """Listen on the port (0 picks one). Raises: OSError when it is in use."""
 
-        async def on_loop(method: str, path: str, body: bytes) -> Answer:
-            return control.answer(method, path, body)
+        async def on_loop(method: str, path: str, body: bytes) -> Text:
+            return control.text(method, path, body)
 
-        def ask(method: str, path: str, body: bytes) -> Answer:
+        def ask(method: str, path: str, body: bytes) -> Text:
             future = asyncio.run_coroutine_threadsafe(on_loop(method, path, body), loop)
             return future.result(ANSWER_S_MAX)
 
@@ -180,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
     """Read one request and answer it; `ask` runs it on the gateway's loop."""
 
     timeout = 10
-    ask: Callable[[str, str, bytes], Answer]
+    ask: Callable[[str, str, bytes], Text]
 
     def do_GET(self) -> None:
         """Answer a GET."""
@@ -192,15 +227,15 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(text) if text.isdigit() else BODY_BYTES_MAX + 1
         if length > BODY_BYTES_MAX:
             error = f"expected a body of at most {BODY_BYTES_MAX} bytes"
-            self._send(HTTPStatus.BAD_REQUEST, {"error": error})
+            self._send(HTTPStatus.BAD_REQUEST, json.dumps({"error": error}))
             return
         self._answer(self.rfile.read(length))
 
     def _answer(self, body: bytes) -> None:
         self._send(*self.ask(self.command, self.path, body))
 
-    def _send(self, status: HTTPStatus, value: Any) -> None:
-        data = json.dumps(value, allow_nan=False).encode()
+    def _send(self, status: HTTPStatus, text: str) -> None:
+        data = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

@@ -4,14 +4,18 @@ All are frozen: an event may carry an order as it was, and nothing later changes
 Money and prices are USD Decimals, quantities are shares, times are aware UTC.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Self
 from zoneinfo import ZoneInfo
 
 NEW_YORK = ZoneInfo("America/New_York")
 ZERO = Decimal(0)
+CENT = Decimal("0.01")
+SUB_PENNY = Decimal("0.0001")
 
 
 class SimError(Exception):
@@ -42,11 +46,43 @@ class Status(StrEnum):
     SUBMITTED = "Submitted"
     PENDING_CANCEL = "PendingCancel"
     CANCELLED = "Cancelled"
+    API_CANCELLED = "ApiCancelled"
     FILLED = "Filled"
     INACTIVE = "Inactive"
 
 
 LIVE = frozenset({Status.PRE_SUBMITTED, Status.SUBMITTED, Status.PENDING_CANCEL})
+
+
+ACCOUNT = re.compile(
+    r"(?P<id>[A-Za-z0-9]+)(:(?P<kind>cash|margin))?(:(?P<cash>[0-9]{1,12}([.][0-9]{1,2})?))?"
+)
+
+
+class AccountKind(StrEnum):
+    """Whether an account pays in full, or may borrow and sell short."""
+
+    CASH = "cash"
+    MARGIN = "margin"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSpec:
+    """An account to open: its id, its kind, and its cash in USD (None: the default amount)."""
+
+    account_id: str
+    kind: AccountKind = AccountKind.CASH
+    cash_usd: Decimal | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `ID[:cash|margin][:CASH_USD]`. Raises: SimError for anything else."""
+        match = ACCOUNT.fullmatch(text)
+        cash = Decimal(match["cash"]) if match and match["cash"] else None
+        if match is None or cash == 0:
+            form = "ID[:cash|margin][:CASH_USD] with an ID of letters and digits"
+            raise SimError(f"expected an account id as {form}, was {text!r}")
+        return cls(match["id"], AccountKind(match["kind"] or AccountKind.CASH), cash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +107,10 @@ class Instrument:
         """Return NMS for Nasdaq listings and the symbol for others, as IB does."""
         return "NMS" if self.primary_exchange == "NASDAQ" else self.symbol
 
+    def tick_at(self, price: Decimal) -> Decimal:
+        """Return the price step at a price: from one dollar on it is never below a cent."""
+        return max(self.min_tick, CENT) if price >= 1 else self.min_tick
+
 
 @dataclass(frozen=True, slots=True)
 class ContractKey:
@@ -91,7 +131,8 @@ class Quote:
     """The market of one instrument at one moment.
 
     `depth_id` changes when new size is shown at bid and ask: what was taken from the old depth
-    is gone, the new depth is whole. `close` is the previous session's.
+    is gone, the new depth is whole. `close` is the previous session's. Before a day's first trade
+    `open`, `high` and `low` are 0: there are none yet.
     """
 
     con_id: int
@@ -112,7 +153,11 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class OrderTicket:
-    """What a client asks for in placeOrder; `unserved` names a feature we do not simulate."""
+    """What a client asks for in placeOrder; `unserved` names a feature we do not simulate.
+
+    `aux_price` is the stop or touch price, of a TRAIL order the trailing amount; the percentage
+    is of the last price. `algo_params` are tag, value, tag, value.
+    """
 
     action: str
     quantity: Decimal
@@ -127,6 +172,16 @@ class OrderTicket:
     hidden: bool = False
     what_if: bool = False
     unserved: str = ""
+    aux_price: Decimal | None = None
+    trail_stop: Decimal | None = None
+    trailing_percent: Decimal | None = None
+    trigger_method: int = 0
+    oca_group: str = ""
+    oca_type: int = 0
+    parent_id: int = 0
+    algo: str = ""
+    algo_params: tuple[str, ...] = ()
+    override_percentage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +189,12 @@ class Order:
     """An order the broker has taken, in its present state.
 
     `commission_usd` is what its executions cost so far; `good_till` is when GTD and DAY orders
-    die; `completed_text` is IB's completedStatus.
+    die; `completed_text` is IB's completedStatus. `aux_price` is the stop or touch price, of a
+    TRAIL order the trailing amount; `trail_stop` is where such a stop stands now, `elected` that
+    the price was reached. `parent_perm_id` is the order it waits for, `auction_session` the
+    session whose opening (tif OPG) or closing auction (MOC, LOC) it takes part in; `why_held` is
+    orderStatus' word for what it waits for. Orders not entered through the API have order id 0;
+    `liquidation` marks those of the broker itself.
     """
 
     perm_id: int
@@ -163,6 +223,20 @@ class Order:
     commission_usd: Decimal = ZERO
     completed_at: datetime | None = None
     completed_text: str = ""
+    aux_price: Decimal | None = None
+    trail_stop: Decimal | None = None
+    trailing_percent: Decimal | None = None
+    trigger_method: int = 0
+    elected: bool = False
+    oca_group: str = ""
+    oca_type: int = 3
+    parent_id: int = 0
+    parent_perm_id: int = 0
+    algo: str = ""
+    algo_params: tuple[str, ...] = ()
+    auction_session: int | None = None
+    why_held: str = ""
+    liquidation: bool = False
 
     @property
     def remaining(self) -> Decimal:
@@ -171,23 +245,35 @@ class Order:
 
     @property
     def live(self) -> bool:
-        """Tell whether it can still fill."""
-        return self.status in LIVE
+        """Tell whether it can still fill; Inactive orders that wait for shares can."""
+        waits = self.status is Status.INACTIVE and self.why_held == "locate"
+        return waits or self.status in LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """What an account must have and has, USD: initial and maintenance margin, equity with loan."""
+
+    initial: Decimal
+    maintenance: Decimal
+    equity: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Answer to a what-if order, USD: margins before and after, and the commission."""
+    """Answer to a what-if order: the account without and with it, and the commission, USD."""
 
-    init_margin_before: Decimal
-    init_margin_change: Decimal
-    equity_before: Decimal
+    before: Margins
+    after: Margins
     commission: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One fill. `realized_pnl` is None when the fill only opened or added to a position."""
+    """One fill. `realized_pnl` is None when the fill only opened or added to a position.
+
+    `liquidation` marks an order of the broker itself, `corporate` a split, which is no trade.
+    """
 
     exec_id: str
     perm_id: int
@@ -206,6 +292,8 @@ class Execution:
     cum_quantity: Decimal
     avg_price: Decimal
     exchange: str
+    liquidation: bool = False
+    corporate: bool = False
 
     @property
     def cash_change(self) -> Decimal:

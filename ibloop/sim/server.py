@@ -7,40 +7,36 @@ serves on `sim.port` and `sim.control_port` until the block ends.
 import asyncio
 import contextlib
 import logging
-import socket
-import struct
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
+from ibloop.sim.connection import Connection
 from ibloop.sim.control import Control, ControlServer
 from ibloop.sim.faults import Fault
 from ibloop.sim.market.history import load_samples, samples_directory
 from ibloop.sim.model import SimError
-from ibloop.sim.protocol.wire import Fields, FrameDecoder, Hello, WireError
 from ibloop.sim.service.desk import GatewayOptions
 from ibloop.sim.service.gateway import Gateway
-from ibloop.sim.service.session import Session
 from ibloop.sim.state import Journal, StateFile
-from ibloop.sim.world import SAMPLE_S, SystemClock, World, WorldOptions
+from ibloop.sim.world import SystemClock, World, WorldOptions
 
 log = logging.getLogger(__name__)
 
-# A client that reads nothing for so long is cut off, as TWS does.
-UNSENT_BYTES_MAX = 16 * 2**20
 # How exact delays of faults are.
 AGENDA_S = 0.05
-# SO_LINGER with zero seconds: closing sends RST and drops what was not sent.
-LINGER_RESET = struct.pack("ii", 1, 0)
+# Connections that have not introduced themselves; of more, the oldest one goes.
+STRANGERS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
 class SimOptions:
-    """Everything the simulator can be told at its start; ports 0 pick free ones."""
+    """Everything the simulator can be told at its start; ports 0 pick free ones.
+
+    A client that does not introduce itself within `handshake_s_max` seconds is cut off.
+    """
 
     world: WorldOptions = field(default_factory=WorldOptions)
     host: str = "127.0.0.1"
@@ -50,85 +46,7 @@ class SimOptions:
     faults: Sequence[Fault] = ()
     gateway: GatewayOptions = field(default_factory=GatewayOptions)
     samples: Path | None = None
-
-
-class Connection(asyncio.Protocol):
-    """One client's socket: bytes to messages on the way in, a Line on the way out."""
-
-    def __init__(self, server: "SimGateway") -> None:
-        """Wait for the connection."""
-        self._server = server
-        self._decoder = FrameDecoder()
-        self._inbox: deque[Hello | Fields] = deque()
-        self._held: list[bytes] = []
-        self._frozen = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin a session."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._server.connections.add(self)
-        self._session: Session = self._server.gateway.connect(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Decode what came and act on it."""
-        try:
-            self._inbox.extend(self._decoder.feed(data))
-        except WireError as error:
-            log.warning("closing a connection: %s", error)
-            self._transport.abort()
-            return
-        self._work()
-
-    def _work(self) -> None:
-        while self._inbox and not self._frozen:
-            message = self._inbox.popleft()
-            receive = self._server.gateway.receive
-            self._server.guarded(partial(receive, self._session, message))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End the session."""
-        log.info("client %s disconnected: %s", self._session.client_id, exc or "closed")
-        self._server.connections.discard(self)
-        self._server.gateway.disconnect(self._session)
-
-    # ------------------------------------------------------------------ Line
-
-    def write(self, data: bytes) -> None:
-        """Send bytes, or hold them while frozen."""
-        if self._frozen:
-            self._held.append(data)
-        elif not self._transport.is_closing():
-            self._transport.write(data)
-            if self._transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
-                log.warning("client %s does not read: cut off", self._session.client_id)
-                self._transport.abort()
-
-    def close(self) -> None:
-        """End the connection after what was written."""
-        self._transport.close()
-
-    def drop(self) -> None:
-        """End the connection now; what was not sent is lost."""
-        self._transport.abort()
-
-    def reset(self) -> None:
-        """Break the connection with a TCP RST."""
-        handle = self._transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):
-            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
-        self._transport.abort()
-
-    def freeze(self, *, frozen: bool) -> None:
-        """Stop reading and writing, or go on with what has gathered meanwhile."""
-        self._frozen = frozen
-        if frozen:
-            self._transport.pause_reading()
-            return
-        held, self._held = self._held, []
-        for data in held:
-            self.write(data)
-        self._transport.resume_reading()
-        asyncio.get_running_loop().call_soon(self._work)
+    handshake_s_max: float = 30.0
 
 
 class SimGateway:
@@ -137,7 +55,9 @@ class SimGateway:
     def __init__(self, options: SimOptions | None = None) -> None:
         """Prepare; nothing is opened yet."""
         self._options = options or SimOptions()
+        self.handshake_s_max = self._options.handshake_s_max
         self.connections: set[Connection] = set()
+        self._strangers: dict[Connection, None] = {}
         self.port = 0
         self.control_port = 0
         self.failed = asyncio.Event()
@@ -155,7 +75,7 @@ class SimGateway:
             undo.callback(journal.close)
             world = World(options.world, samples, journal, SystemClock())
             self.gateway = Gateway(world, options.gateway, options.faults)
-            await self._listen()
+            await self._listen(options.port)
             undo.push_async_callback(self._stop_listening)
             self._open_control()
             undo.push_async_callback(self._control.stop)
@@ -164,8 +84,8 @@ class SimGateway:
             undo.push_async_callback(self._stop_ticking)
             self._undo = undo.pop_all()
 
-    async def _listen(self) -> None:
-        host, port = self._options.host, self._options.port
+    async def _listen(self, port: int) -> None:
+        host = self._options.host
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(lambda: Connection(self), host, port)
@@ -205,22 +125,51 @@ class SimGateway:
         await self._server.wait_closed()
 
     async def _tick(self) -> None:
-        """Pass a sample of the market every 250 ms, and what is due on the agenda in between."""
+        """Pass the samples of the market, and what is due on the agenda in between."""
         gateway = self.gateway
+        sample_s = gateway.world.sample_s
         next_sample_s = gateway.world.monotonic_s()
         while self.failure is None:
             now_s = gateway.world.monotonic_s()
             if now_s >= next_sample_s:
-                next_sample_s = max(next_sample_s + SAMPLE_S, now_s)
+                next_sample_s = max(next_sample_s + sample_s, now_s)
                 self.guarded(gateway.tick)
             gateway.agenda.run(now_s)
-            await asyncio.sleep(AGENDA_S)
+            await self._follow_port()
+            left_s = next_sample_s - gateway.world.monotonic_s()
+            await asyncio.sleep(max(0.0, min(AGENDA_S, left_s)))
+
+    async def _follow_port(self) -> None:
+        """Close or open the port as the gateway wants it: a fault may have it down."""
+        if self.gateway.listening and not self._server.is_serving():
+            await self._listen(self.port)
+        elif self._server.is_serving() and not self.gateway.listening:
+            self._server.close()
 
     def _ticked(self, task: asyncio.Task[None]) -> None:
         """Fail as a whole when the market stops: half a simulator would mislead its clients."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(SimError(f"internal error: {error!r}"))
             log.error("the market stopped", exc_info=error)
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a new connection; of too many unknown ones the oldest is dropped."""
+        self.connections.add(connection)
+        self._strangers[connection] = None
+        if len(self._strangers) > STRANGERS_MAX:
+            oldest = next(iter(self._strangers))
+            log.warning("a connection cut off: %d others wait as well", STRANGERS_MAX)
+            del self._strangers[oldest]
+            oldest.drop()
+
+    def introduced(self, connection: Connection) -> None:
+        """Take note that a connection has said who it is."""
+        self._strangers.pop(connection, None)
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        self._strangers.pop(connection, None)
 
     def guarded(self, action: Callable[[], None]) -> None:
         """Do something unless the simulator has failed; fail when it cannot be stored."""

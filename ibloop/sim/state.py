@@ -17,29 +17,44 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
-from ibloop.sim.market.market import Pin, Shock
-from ibloop.sim.model import Execution, Order, ReceivedFrame, SimError
+from ibloop.sim.market.market import Shock
+from ibloop.sim.market.pins import Pin
+from ibloop.sim.model import (
+    ZERO,
+    AccountKind,
+    AccountSpec,
+    Execution,
+    Order,
+    ReceivedFrame,
+    SimError,
+)
 
 FORMAT = "ibloop.sim.state.v1"
 
 
 @dataclass(frozen=True, slots=True)
 class AccountOpened:
-    """An account and the cash it began with, USD."""
+    """An account, the cash it began with in USD, and its kind."""
 
     account: str
     cash: Decimal
+    kind: AccountKind = AccountKind.CASH
 
 
 @dataclass(frozen=True, slots=True)
 class MarketTime:
-    """How far the market of this seed and start date has run, in seconds of session time."""
+    """How far the market of this seed and start date has run, in seconds of session time.
+
+    With the exchange's hours the New York date `anchor` plays session `anchor_session`.
+    """
 
     seed: int
     start: str
     market_s: float
+    anchor: date | None = None
+    anchor_session: int = 0
 
     @property
     def timeline(self) -> tuple[int, str]:
@@ -65,12 +80,39 @@ class Pinned:
     halted: bool
 
 
-Record = AccountOpened | Order | Execution | ReceivedFrame | MarketTime | ClockSet | Pinned | Shock
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """An instrument's symbol changed; its contract id did not."""
+
+    con_id: int
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Every share of an instrument has become `ratio` shares, all splits so far together."""
+
+    con_id: int
+    ratio: Decimal
+
+
+Record = (
+    AccountOpened
+    | Order
+    | Execution
+    | ReceivedFrame
+    | MarketTime
+    | ClockSet
+    | Pinned
+    | Shock
+    | Renamed
+    | Split
+)
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         *(AccountOpened, Order, Execution, ReceivedFrame),
-        *(MarketTime, ClockSet, Pinned, Shock),
+        *(MarketTime, ClockSet, Pinned, Shock, Renamed, Split),
     )
 }
 Decoded = TypeVar("Decoded")
@@ -80,7 +122,7 @@ Decoded = TypeVar("Decoded")
 class Memory:
     """What a state file says: the present after all its records."""
 
-    accounts: dict[str, Decimal] = field(default_factory=dict)
+    accounts: dict[str, AccountSpec] = field(default_factory=dict)
     orders: dict[int, Order] = field(default_factory=dict)
     executions: dict[str, Execution] = field(default_factory=dict)
     frames: list[ReceivedFrame] = field(default_factory=list)
@@ -88,12 +130,15 @@ class Memory:
     offset_s: float = 0.0
     shocks: list[Shock] = field(default_factory=list)
     pins: dict[int, Pin] = field(default_factory=dict)
+    symbols: dict[int, str] = field(default_factory=dict)
+    ratios: dict[int, Decimal] = field(default_factory=dict)
 
     def take(self, record: Record) -> None:
         """Apply one record; a later one of the same thing replaces the earlier."""
         match record:
             case AccountOpened():
-                self.accounts[record.account] = record.cash
+                spec = AccountSpec(record.account, record.kind, record.cash)
+                self.accounts[record.account] = spec
             case Order():
                 self.orders[record.perm_id] = record
             case Execution():
@@ -111,10 +156,15 @@ class Memory:
                 self.pins[record.con_id] = pin
             case Shock():
                 self.shocks.append(record)
+            case Renamed():
+                self.symbols[record.con_id] = record.symbol
+            case Split():
+                self.ratios[record.con_id] = record.ratio
 
     def records(self) -> Iterable[Record]:
         """Return the fewest records that say the same."""
-        yield from (AccountOpened(name, cash) for name, cash in self.accounts.items())
+        for name, spec in self.accounts.items():
+            yield AccountOpened(name, spec.cash_usd or ZERO, spec.kind)
         yield from self.orders.values()
         yield from self.executions.values()
         yield from self.frames
@@ -123,6 +173,8 @@ class Memory:
         for con_id, pin in self.pins.items():
             yield Pinned(con_id, pin.bid, pin.ask, pin.last, pin.halted)
         yield from self.shocks
+        yield from (Renamed(con_id, symbol) for con_id, symbol in self.symbols.items())
+        yield from (Split(con_id, ratio) for con_id, ratio in self.ratios.items())
 
 
 class Journal:
@@ -236,10 +288,10 @@ def _plain(value: Any) -> Any:
 
 
 def _decode(item: Mapping[str, Any]) -> Record:
+    """Return a record; what a field's older writer did not know has its default."""
     kind = _KINDS[item["record"]]
-    record: Record = kind(
-        **{part.name: _typed(part.type, item[part.name]) for part in fields(kind)}
-    )
+    known = (part for part in fields(kind) if part.name in item)
+    record: Record = kind(**{part.name: _typed(part.type, item[part.name]) for part in known})
     return record
 
 
@@ -247,9 +299,11 @@ def _typed(kind: Any, value: Any) -> Any:
     """Return a JSON value as the type a record's field has."""
     if value is None:
         return None
+    if get_origin(kind) is tuple:
+        return tuple(value)
     kinds = [part for part in get_args(kind) or (kind,) if part is not NoneType]
-    if kinds[0] is datetime:
-        return datetime.fromisoformat(value)
+    if kinds[0] in {datetime, date}:
+        return kinds[0].fromisoformat(value)
     if kinds[0] is Decimal or issubclass(kinds[0], StrEnum):
         return kinds[0](value)
     return value

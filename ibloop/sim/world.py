@@ -11,12 +11,31 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
-from ibloop.sim.brokerage.account import Account
+from ibloop.sim.brokerage.account import accounts_at_start
 from ibloop.sim.brokerage.broker import Broker
+from ibloop.sim.brokerage.checks import PRICE_BAND
+from ibloop.sim.market.chronicle import Chronicle
 from ibloop.sim.market.history import Samples
-from ibloop.sim.market.market import SESSION_S, Market, Moment, Pin
+from ibloop.sim.market.market import DEPTH_SAMPLES, Market, Moment
+from ibloop.sim.market.pins import Pin
+from ibloop.sim.market.synthetic import with_synthetic
+from ibloop.sim.market.timeline import Timeline
+from ibloop.sim.market.timetable import (
+    Anchor,
+    AroundTheClock,
+    DayHours,
+    ExchangeHours,
+    Timetable,
+)
 from ibloop.sim.market.venue import Phase
-from ibloop.sim.model import NEW_YORK, ZERO, Instrument, Quote, ReceivedFrame, SimError
+from ibloop.sim.model import (
+    ZERO,
+    AccountSpec,
+    Instrument,
+    Quote,
+    ReceivedFrame,
+    SimError,
+)
 from ibloop.sim.state import (
     AccountOpened,
     ClockSet,
@@ -25,10 +44,16 @@ from ibloop.sim.state import (
     Memory,
     Pinned,
     Record,
+    Renamed,
+    Split,
     StateFile,
 )
 
+# Streaming prices of stocks are samples taken four times a second.
 SAMPLE_S = 0.25
+# How old delayed market data is.
+DELAY_S = 900.0
+ALWAYS, EXCHANGE = "always", "exchange"
 DEFAULT_START = date(2012, 10, 1)
 OFFSET_S_MAX = 10 * 366 * 86_400.0
 # A new broker counts permIds from its first second on, four a second, so that two brokers
@@ -62,16 +87,29 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class WorldOptions:
-    """How to begin: accounts with `cash_usd` each, seed, market speed and first session.
+    """How to begin: accounts, seed, market speed and first session.
 
-    `speed` is market seconds per real second; 0 freezes the market at its moment.
+    An account named by its id alone is a cash account with `cash_usd`, which is also the cash of
+    accounts that do not say theirs; with `settled_only` cash accounts may not spend the proceeds
+    of a sale before they settle; with `liquidation` the broker closes positions of margin accounts
+    that fall below their maintenance margin. `speed` is market seconds per real second; 0
+    freezes the market at its moment. With `hours` "exchange" sessions are played in the
+    exchange's hours, else one after the other. `sample_s` is the time between two samples of
+    the market in real seconds, `synthetic` the number of made-up instruments beside the
+    samples. A limit may go through the market by the fraction `price_band`.
     """
 
-    accounts: Sequence[str] = ("DU1234567",)
+    accounts: Sequence[str | AccountSpec] = ("DU1234567",)
     cash_usd: Decimal = Decimal(100_000)
     seed: int = 1
     speed: float = 1.0
     start: date = DEFAULT_START
+    hours: str = ALWAYS
+    sample_s: float = SAMPLE_S
+    synthetic: int = 0
+    settled_only: bool = False
+    liquidation: bool = True
+    price_band: Decimal = PRICE_BAND
 
 
 class World:
@@ -84,8 +122,14 @@ class World:
 
         Raises: SimError when the history ends before the start date.
         """
-        self.samples = samples
-        self.market = Market(samples, seed=options.seed, start=options.start)
+        # A copy: a symbol may change, and synthetic instruments come on top.
+        self.samples = with_synthetic(samples, options.synthetic)
+        # A market sampled more often than a real one is there to be a load: everything changes.
+        depth_samples = DEPTH_SAMPLES if options.sample_s >= SAMPLE_S else 1
+        self.market = Market(
+            self.samples, seed=options.seed, start=options.start, depth_samples=depth_samples
+        )
+        self.sample_s = options.sample_s
         self._options = options
         self._journal = journal
         self._clock = clock
@@ -94,33 +138,57 @@ class World:
         self.offset_s = memory.offset_s
         self._pending: list[Record] = []
         self._quotes: dict[int, Quote | None] = {}
-        self._quotes_at = -1
+        self._delayed: dict[int, Quote | None] = {}
+        self._sample = -1
         self._began_s = clock.monotonic_s()
-        self._base_market_s = self._resume_market(memory)
+        self._timetable = self._resume_market(memory)
+        self._moment = self._timetable.moment(self.now(), 0.0, 0)
+        self.chronicle = Chronicle(clock.utc().timestamp(), self.market.pins)
         self.broker = self._open_broker(memory)
         self.commit()
 
-    def _resume_market(self, memory: Memory) -> float:
-        """Return the session seconds already played; fixed prices stay fixed."""
-        known = self.samples.instruments
+    def _resume_market(self, memory: Memory) -> Timetable:
+        """Return when sessions are played, from where the market stopped."""
+        known, saved, options = self.samples.instruments, memory.market, self._options
+        for con_id, symbol in memory.symbols.items():
+            if con_id in known:
+                self.samples.rename(con_id, symbol)
         self.market.pins.update({key: pin for key, pin in memory.pins.items() if key in known})
-        saved, options = memory.market, self._options
-        if saved is None or saved.timeline != (options.seed, str(options.start)):
-            return 0.0
-        self.market.shocks.extend(memory.shocks)
-        return saved.market_s
+        self.market.ratios.update(memory.ratios)
+        if saved is not None and saved.timeline != (options.seed, str(options.start)):
+            saved = None
+        anchor = Anchor(saved.anchor, saved.anchor_session) if saved and saved.anchor else None
+        timetable = _timetable(options, self.now(), anchor)
+        if saved is not None:
+            self.market.shocks.extend(memory.shocks)
+            timetable.resume(self.now(), saved.market_s)
+        return timetable
 
     def _open_broker(self, memory: Memory) -> Broker:
-        names = self._options.accounts
-        new = {name: self._options.cash_usd for name in names if name not in memory.accounts}
-        self._pending += [AccountOpened(name, cash) for name, cash in new.items()]
-        cash = memory.accounts | new
-        # The accounts asked for come first, then what else the state file knows.
-        ordered = {name: cash[name] for name in (*names, *cash)}
+        options, known = self._options, memory.accounts
+        specs = accounts_at_start(options.accounts, options.cash_usd, known)
+        opened = (spec for name, spec in specs.items() if known.get(name) != spec)
+        self._pending += [AccountOpened(s.account_id, s.cash_usd or ZERO, s.kind) for s in opened]
         first = int(self._clock.utc().timestamp() - PERM_ID_EPOCH_S) * 4
-        broker = Broker(self.samples.instruments, ordered, first_perm_id=max(1, first))
+        broker = Broker(
+            self.samples.instruments,
+            specs,
+            first_perm_id=max(1, first),
+            settled_only=options.settled_only,
+            price_band=options.price_band,
+        )
         broker.restore([*memory.orders.values(), *memory.executions.values()])
         return broker
+
+    @property
+    def liquidates(self) -> bool:
+        """Tell whether the broker closes positions of accounts below maintenance margin."""
+        return self._options.liquidation
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of prices, sizes and chance."""
+        return self._options.seed
 
     # ------------------------------------------------------------------ time
 
@@ -133,58 +201,93 @@ class World:
         return self._clock.monotonic_s()
 
     def moment(self) -> Moment:
-        """Return simulated time, which moves in samples of 250 ms."""
-        sample = int((self._clock.monotonic_s() - self._began_s) / SAMPLE_S)
-        return Moment(self._base_market_s + sample * SAMPLE_S * self._options.speed, sample)
+        """Return simulated time, which moves in samples."""
+        sample = int((self._clock.monotonic_s() - self._began_s) / self.sample_s)
+        if sample != self._sample:
+            self._sample, self._quotes, self._delayed = sample, {}, {}
+            self._moment = self._timetable.moment(self.now(), sample * self.sample_s, sample)
+        return self._moment
+
+    def timeline(self) -> Timeline:
+        """Return when the past was played, seen from the present sample."""
+        moment, now = self.moment(), self.now()
+        ran_s = moment.sample * self.sample_s
+        began_s = self.chronicle.began_s(now.timestamp() - self.offset_s, ran_s)
+        return self._timetable.timeline(now, moment, ran_s, began_s + self.offset_s)
 
     # ------------------------------------------------------------------ venue
 
     def phase(self) -> Phase:
-        """Return the part of the trading day: the simulated market never closes."""
-        return Phase.OPEN
+        """Return the part of the trading day."""
+        return self.moment().phase
 
     def session(self) -> int:
-        """Return the number of the session being played."""
-        return self.moment().session
+        """Return the number of the session being played, or of the next one while closed."""
+        moment = self.moment()
+        return moment.session if moment.phase is Phase.OPEN else moment.session + 1
 
     def next_open(self) -> datetime:
-        """Return when regular trading begins next: now."""
-        return self.now()
+        """Return when regular trading begins next, aware UTC; now while it is open."""
+        return self._timetable.next_open(self.now())
 
-    def day_end(self, *, outside_rth: bool) -> datetime:  # noqa: ARG002 - no hours outside
-        """Return when a DAY order that is placed now ends: midnight in New York."""
-        tomorrow = self.now().astimezone(NEW_YORK).date() + timedelta(days=1)
-        midnight = datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=NEW_YORK)
-        return midnight.astimezone(UTC)
+    def day_end(self, *, outside_rth: bool) -> datetime:
+        """Return when a DAY order that is placed now ends, aware UTC."""
+        return self._timetable.day_end(self.now(), outside_rth=outside_rth)
 
     def opening_price(self, con_id: int, session: int) -> Decimal | None:
-        """Return the first price of a session."""
-        quote = self.market.quote(con_id, Moment(session * SESSION_S, 0))
-        return quote.open if quote else None
+        """Return the price of a session's opening auction, None while there was none."""
+        begun = session <= self.moment().session
+        return self.market.opening_price(con_id, session) if begun else None
 
     def closing_price(self, con_id: int, session: int) -> Decimal | None:
-        """Return the last price of a session: the prior close of the one after it."""
-        quote = self.market.quote(con_id, Moment((session + 1) * SESSION_S, 0))
-        return quote.close if quote else None
+        """Return the price of a session's closing auction, None while there was none."""
+        over = session < self.session()
+        return self.market.closing_price(con_id, session) if over else None
+
+    def last_trade(self, *, delayed: bool = False) -> datetime:
+        """Return when stocks last traded, aware UTC; `delayed`: as seen a quarter hour ago."""
+        then = self.now() - timedelta(seconds=DELAY_S) if delayed else self.now()
+        return self._timetable.last_trade(then)
+
+    def hours(self) -> list[DayHours]:
+        """Return the hours of today and the days after it."""
+        return self._timetable.hours(self.now())
 
     def set_clock(self, offset_s: float) -> None:
-        """Move server time. Raises: SimError for more than ten years."""
+        """Move server time by an offset from real time.
+
+        With the exchange's hours the market moves along; put back, it goes on with its next
+        session. Raises: SimError for more than ten years.
+        """
         if abs(offset_s) > OFFSET_S_MAX:
             raise SimError(f"expected an offset of at most {OFFSET_S_MAX:.0f} s, was {offset_s}")
+        before = self.moment()
         self.offset_s = offset_s
+        self._timetable.clock_moved(self.now(), before.market_s)
         self._pending.append(ClockSet(offset_s))
-        self.commit()
+        self._market_moved()
+
+    def set_time(self, to: datetime) -> None:
+        """Move server time to an aware time. Raises: SimError for more than ten years."""
+        self.set_clock((to - self._clock.utc()).total_seconds())
 
     # ------------------------------------------------------------------ market
 
     def quote_of(self, con_id: int) -> Quote | None:
         """Return an instrument's quote, the same for everybody within one sample."""
         moment = self.moment()
-        if moment.sample != self._quotes_at:
-            self._quotes, self._quotes_at = {}, moment.sample
         if con_id not in self._quotes:
             self._quotes[con_id] = self.market.quote(con_id, moment)
         return self._quotes[con_id]
+
+    def delayed_quote_of(self, con_id: int) -> Quote | None:
+        """Return an instrument's quote of a quarter of an hour ago."""
+        sample = self.moment().sample
+        if con_id not in self._delayed:
+            then = self.now() - timedelta(seconds=DELAY_S)
+            at = self._timetable.moment(then, sample * self.sample_s - DELAY_S, sample)
+            self._delayed[con_id] = self.market.quote(con_id, at)
+        return self._delayed[con_id]
 
     def price_of(self, con_id: int) -> Decimal:
         """Return the last price, 0 while there is none."""
@@ -219,12 +322,39 @@ class World:
             raise SimError(f"expected a shock above -1, was {fraction}")
         self.market.shock(1 + fraction, self.moment().market_s)
         self._pending.append(self.market.shocks[-1])
+        self._pins_moved()
+
+    def split(self, con_id: int, ratio: Decimal) -> None:
+        """Turn every share of an instrument into `ratio` shares: its prices fall accordingly.
+
+        What accounts hold is not touched. Raises: SimError for a ratio that is not above 0.
+        """
+        if ratio <= 0:
+            raise SimError(f"expected a split ratio above 0, was {ratio}")
+        self.market.split(con_id, ratio)
+        self._pending.append(Split(con_id, self.market.ratios[con_id]))
+        self._pins_moved()
+
+    def rename(self, con_id: int, symbol: str) -> None:
+        """Give an instrument another symbol; contract id and prices go on.
+
+        Raises: SimError when the symbol is empty or another instrument's.
+        """
+        other = self.samples.by_symbol(symbol)
+        if not symbol or (other is not None and other.con_id != con_id):
+            raise SimError(f"expected a symbol nobody has, was {symbol!r}")
+        self.samples.rename(con_id, symbol)
+        self._pending.append(Renamed(con_id, symbol))
+        self.commit()
+
+    def _pins_moved(self) -> None:
         for con_id, pin in self.market.pins.items():
             self._pending.append(Pinned(con_id, pin.bid, pin.ask, pin.last, pin.halted))
         self._market_moved()
 
     def _market_moved(self) -> None:
-        self._quotes_at = -1
+        self._sample = -1
+        self.chronicle.note(self._clock.utc().timestamp(), self.market.pins)
         self.commit()
 
     # ------------------------------------------------------------------ memory
@@ -249,9 +379,20 @@ class World:
         self._journal.append([self._market_time()])
 
     def _market_time(self) -> MarketTime:
-        options = self._options
-        return MarketTime(options.seed, str(options.start), self.moment().market_s)
+        options, anchor = self._options, self._timetable.anchor
+        played = (options.seed, str(options.start), self.moment().market_s)
+        return MarketTime(*played, *((anchor.date, anchor.session) if anchor else ()))
 
-    def account(self, name: str) -> Account | None:
-        """Return an account by its id."""
-        return self.broker.accounts.get(name)
+
+def _timetable(options: WorldOptions, now: datetime, anchor: Anchor | None) -> Timetable:
+    """Return the timetable the options ask for. Raises: SimError when they contradict."""
+    if options.hours == ALWAYS:
+        return AroundTheClock(options.speed)
+    if options.hours != EXCHANGE:
+        raise SimError(f"expected hours {ALWAYS} or {EXCHANGE}, was {options.hours!r}")
+    if options.speed not in {0, 1}:
+        raise SimError(
+            f"expected speed 1, or 0 for a frozen market, with the exchange's hours:"
+            f" a trading day lasts a day there; was {options.speed}"
+        )
+    return ExchangeHours(now, anchor, moving=options.speed == 1)

@@ -39,7 +39,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     summary, *rest = paragraphs(command)
     assert summary.endswith(".")
     assert "\n" not in summary
-    (example,) = (part for part in rest if part.startswith("\b\nExample:"))
+    (example,) = (part for part in rest if part.startswith(("\b\nExample:", "\b\nExamples:")))
     assert example.splitlines()[2].strip().startswith(name)
 
 

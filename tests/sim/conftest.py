@@ -16,6 +16,8 @@ from ibloop.sim.service.gateway import Gateway
 from ibloop.sim.service.session import Session
 from ibloop.sim.state import Journal, StateFile
 from ibloop.sim.world import World, WorldOptions
+from tests.sim.layouts import place_order
+from tests.sim.stand import Stand
 
 UNIVERSE = """\
 symbol,con_id,name,primary_exchange,currency,min_tick,lot,sector,adv_shares,prices,start_price,volatility
@@ -148,6 +150,8 @@ def connect() -> Callable[..., Client]:
     def make(gateway: Gateway, client_id: int = 1, version: int = 176) -> Client:
         line = FakeLine()
         session = gateway.connect(line)
+        # Its clock stands still: everything a test sends would be sent within one second.
+        session.pace.per_second = 0
         gateway.receive(session, Hello(version, version, ""))
         client = Client(gateway, line, session)
         client.send(71, 2, client_id, "")
@@ -204,37 +208,19 @@ def make_quote() -> Callable[..., Quote]:
 
 @pytest.fixture
 def place_fields() -> Callable[..., tuple[object, ...]]:
-    """Return a writer of placeOrder for a plain stock order at a server version.
-
-    Written from IB's field list, independently of the simulator's parser.
-    """
-
-    def make(order_id: int, version: int = 176, **set_to: object) -> tuple[object, ...]:
-        given = {"conId": 265598, "symbol": "AAPL", "action": "BUY", "totalQuantity": 50}
-        given |= {"orderType": "MKT", "lmtPrice": "", "auxPrice": "", "tif": "DAY"}
-        given |= {"account": "", "orderRef": "", "transmit": 1, "goodTillDate": "", "whatIf": 0}
-        given |= set_to
-        contract = [given["conId"], given["symbol"], "STK", "", "0.0", "", "", "SMART", "", "USD"]
-        contract += ["", ""]
-        core = ["", "", *(given[name] for name in ("action", "totalQuantity", "orderType"))]
-        core += [given["lmtPrice"], given["auxPrice"], given["tif"], "", given["account"]]
-        core += ["O", 0, given["orderRef"], given["transmit"], 0, 0, 0, 0, 0, 0, 0]
-        fa = ["", "0.0", "", given["goodTillDate"], "", "", ""] + ([] if version >= 177 else [""])
-        rest = ["", 0, "", -1, 0, "", "", 0, "", "", 0, 0, "", 0, "", "", "", "", "", 0, "", ""]
-        rest += ["", ""]
-        trailing = [0, "", "", "", "", "", ""]
-        algo = ["", "", "", "", 0, "", "", 0, 0, "", "", given["whatIf"], "", 0, 0, 0]
-        adjusted = ["", "", "", "", "", "", 0, "", "", "", "", "", "", "", "", 0, 0, 0, 0]
-        newer = ["", "", 0, "", ""]
-        newer += [""] * (version >= 183) + [0] * (version >= 184) + [0] * (version >= 189)
-        newer += [""] * (version >= 192) + [0] * (version >= 199)
-        parts = [3, order_id, *contract, *core, *fa, *rest, *trailing, *algo, 0, *adjusted]
-        return tuple(parts + newer)
-
-    return make
+    """Return a writer of placeOrder for a plain stock order at a server version."""
+    return place_order
 
 
 @pytest.fixture
 def state_file(tmp_path: Path) -> Callable[[], StateFile]:
     """Return a function that opens the test's state file."""
     return lambda: StateFile(tmp_path / "sim.state")
+
+
+@pytest.fixture
+def stand(
+    make_world: Callable[..., World], clock: FakeClock, connect: Callable[..., Client]
+) -> Stand:
+    """Return a stand for faults over a frozen market."""
+    return Stand(Gateway(make_world()), clock, connect)

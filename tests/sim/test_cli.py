@@ -1,6 +1,8 @@
 """`ibloop sim` as a process: ready line, signals, exit codes."""
 
 import json
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from ibloop.cli.sim import sim
+from ibloop.sim import AccountSpec, faults
 
 COMMAND = [sys.executable, "-c", "from ibloop.cli.sim import sim; sim()"]
 
@@ -87,11 +90,15 @@ def test_a_state_file_in_use_is_a_configuration_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--fault", "nonsense"], 78, "no fault named 'nonsense'"),
+        (["--fault", "nonsense"], 78, "no fault named 'nonsense'; GET /faults lists them"),
+        (["--fault", "frezze:seconds=1"], 78, "did you mean freeze?"),
         (["--date", "2099-01-01"], 78, "no history on or after 2099-01-01"),
         (["--account", "DU1,DU2"], 78, "expected an account id"),
         (["--state", "/proc/none/state"], 78, "cannot write the state file"),
         (["--host", "not.a.host.invalid"], 78, "cannot listen on"),
+        (["--hours", "exchange", "--speed", "60"], 78, "expected speed 1, or 0"),
+        (["--synthetic", "10001"], 2, "is not in the range"),
+        (["--market-data", "some"], 2, "is not one of"),
         (["--cash", "-5"], 2, "expected an amount above 0"),
         (["--cash", "nan"], 2, "expected an amount above 0"),
         (["--date", "tomorrow"], 2, "does not match the format"),
@@ -125,4 +132,44 @@ def test_a_fault_of_the_command_line_is_in_force() -> None:
         url = f"http://127.0.0.1:{line['control_port']}/faults"
         with urllib.request.urlopen(url) as answer:
             (active,) = json.load(answer)["active"]
-    assert active == {"name": "ack_late", "symbol": "IBM", "times": 1, "delay_s": 7.0}
+    assert (active["name"], active["symbol"], active["times"]) == ("ack_late", "IBM", 1)
+    assert (active["delay_s"], active["struck"]) == (7.0, 0)
+
+
+@pytest.mark.e2e
+def test_the_market_of_the_command_line_is_played() -> None:
+    """Synthetic symbols have a price, and on Christmas nobody trades."""
+    options = ("--hours", "exchange", "--synthetic", "3", "--sample-ms", "20")
+    with started("--port", "0", *options) as process:
+        control = f"http://127.0.0.1:{ready_line(process)['control_port']}"
+        for path, body in (
+            ("/quote", {"symbol": "SYN003", "last": 12.5}),
+            ("/clock", {"to": "2026-12-25T12:00:00-05:00"}),
+        ):
+            request = urllib.request.Request(control + path, json.dumps(body).encode())  # noqa: S310 - ours
+            with urllib.request.urlopen(request) as answer:  # noqa: S310 - ours
+                told = json.load(answer)
+            assert told.get("last", 12.5) == 12.5
+    assert told["server_time"].startswith("2026-12-25T17:00:0")
+
+
+def test_every_option_has_its_group() -> None:
+    """An option that is added shows up where its like are; only what is left stands under Other."""
+    grouped = [name for names in sim.groups.values() for name in names]
+    assert len(grouped) == len(set(grouped))
+    assert {param.name for param in sim.params} - set(grouped) == {"verbose"}
+
+
+def examples() -> list[list[str]]:
+    """Return the arguments of the examples in the help."""
+    lines = (sim.help or "").partition("Examples:")[2].splitlines()
+    commands = [re.split(r"  +", line.strip())[0] for line in lines if line.strip()]
+    return [shlex.split(command)[2:] for command in commands]
+
+
+@pytest.mark.parametrize("arguments", examples(), ids=" ".join)
+def test_the_examples_of_the_help_are_right(arguments: list[str]) -> None:
+    """Whoever copies one gets a simulator, not an error."""
+    given = sim.make_context("ibloop sim", list(arguments)).params
+    assert all(faults.parse(text) for text in given["faults"])
+    assert all(AccountSpec.parse(text) for text in given["accounts"])

@@ -1,17 +1,24 @@
 """Samples and market: determinism, the path through each bar, laps, shocks and fixed quotes."""
 
+import math
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ibloop.sim.market import statistics
+from ibloop.sim.market.grid import Grid
 from ibloop.sim.market.history import Bar, Samples, load_samples, samples_directory
-from ibloop.sim.market.market import SESSION_S, Market, Moment, Pin, session_path
-from ibloop.sim.model import ContractKey, SimError
+from ibloop.sim.market.market import Market, Moment
+from ibloop.sim.market.paths import SESSION_S, mixed, session_path
+from ibloop.sim.market.pins import Pin
+from ibloop.sim.model import CENT, SUB_PENNY, ContractKey, SimError
 
 AAPL, IBM, FB, ZZT = 265598, 8314, 107113386, 990001
 START = date(2012, 10, 1)
@@ -86,6 +93,26 @@ def test_the_same_seed_and_moment_give_the_same_quote(
         first.quote(AAPL, at(other))
     for con_id in (AAPL, IBM, FB, ZZT):
         assert first.quote(con_id, at(session, sample)) == second.quote(con_id, at(session, sample))
+
+
+def test_what_a_market_remembers_changes_nothing(samples: Samples) -> None:
+    """A quote asked for after many others is the one a new market gives."""
+    market = a_market(samples)
+    for step in range(200):
+        moment = at(step / 100, step)
+        assert market.quote(AAPL, moment) == a_market(samples).quote(AAPL, moment)
+
+
+def test_a_sub_penny_stock_above_a_dollar_is_quoted_in_cents(samples: Samples) -> None:
+    """Rule 557: no bid, ask or last between two cents."""
+    penny = replace(samples.instruments[ZZT], min_tick=SUB_PENNY, start_price=Decimal("1.50"))
+    market = a_market(Samples({**samples.instruments, ZZT: penny}, samples.bars))
+    for step in range(50):
+        quote = market.quote(ZZT, at(step / 100, step))
+        assert quote is not None
+        assert quote.last > 1
+        assert {price % CENT for price in (quote.bid, quote.ask, quote.last)} == {0}
+        assert quote.bid < quote.ask
 
 
 @given(st.floats(0, 12, exclude_max=True), st.integers(0, 10_000))
@@ -211,3 +238,66 @@ def test_new_depth_comes_every_second_even_when_frozen(samples: Samples) -> None
     quotes = [market.quote(AAPL, at(0.5, sample)) for sample in range(40)]
     assert len({(quote.bid, quote.ask, quote.last) for quote in quotes if quote}) == 1
     assert len({quote.depth_id for quote in quotes if quote}) in {10, 11}
+
+
+def test_an_unchanged_market_is_the_same_quote(samples: Samples) -> None:
+    """Who holds a quote sees by its identity whether anything happened."""
+    market = a_market(samples)
+    depth = (3 - AAPL) % 4
+    first = market.quote(AAPL, at(0.5, depth + 1))
+    assert market.quote(AAPL, at(0.5, depth + 2)) is first
+    assert market.quote(AAPL, at(0.5, depth + 5)) is not first
+    assert market.quote(AAPL, at(0.50001, depth + 5)) is not first
+
+
+def test_the_past_is_there_before_the_start(samples: Samples) -> None:
+    """Sessions before the start date: history, or ten years of a synthetic walk, and no more."""
+    market = a_market(samples, start=date(2012, 10, 3))
+    closes = [bar.close if (bar := market.bar(AAPL, n)) else None for n in (-4, -3, -2, -1, 0)]
+    assert closes == [None, 100, 105, 107, 102]
+    assert market.bar(FB, -2) is None
+    past, present = market.bar(ZZT, -1), market.bar(ZZT, 0)
+    assert past is not None
+    assert present is not None
+    assert past.low <= past.close <= past.high
+    assert abs(past.close / present.open - 1) < 0.05
+    assert market.bar(ZZT, -2520) is not None
+    assert market.bar(ZZT, -2521) is None
+
+
+@given(st.integers(), st.integers(0, 2**40))
+def test_noise_is_spread_evenly(seed: int, number: int) -> None:
+    """Neighbouring numbers share about half of their bits: sizes do not follow each other."""
+    words = [mixed(seed & 2**64 - 1, number + step) for step in range(64)]
+    assert all(0 <= word < 2**63 for word in words)
+    ones = sum((one ^ other).bit_count() for one, other in pairwise(words))
+    assert 28 < ones / 63 < 36
+
+
+@given(st.floats(0.0001, 10_000), st.booleans())
+@example(1.00504, True)
+def test_prices_fall_on_the_steps_of_their_rule(price: float, sub_penny: bool) -> None:
+    """Below a dollar 0.0001 where the rule says so, a cent everywhere else; never zero."""
+    tick = SUB_PENNY if sub_penny else CENT
+    nearest = Grid(tick).nearest(price)
+    step = SUB_PENNY if sub_penny and nearest < 1 else CENT
+    assert nearest % step == 0
+    assert nearest > 0
+    assert abs(float(nearest) - price) <= float(step) * 0.5001 or nearest == tick
+
+
+def test_statistics_come_from_the_same_bars(samples: Samples) -> None:
+    """Ranges contain the session so far; volatility is none without moves; volumes add up."""
+    market = a_market(samples)
+    quote = market.quote(AAPL, at(1.999))
+    assert quote is not None
+    assert statistics.ranges(market, quote, 0)[2] == (Decimal(95), Decimal(110))
+    assert statistics.average_volume(market, AAPL, 0, 2) == 950_000
+    assert statistics.volatility(market, FB, 7) >= 0
+    returns = [math.log(105 / 100), math.log(107 / 105)]
+    mean = sum(returns) / 2
+    expected = math.sqrt(sum((each - mean) ** 2 for each in returns) * 252)
+    assert statistics.volatility(market, AAPL, 1) == pytest.approx(expected)
+    last_minutes = statistics.volume_within(market, AAPL, at(1.999), 10)
+    assert 0 < last_minutes < quote.volume
+    assert statistics.volume_within(market, AAPL, at(1.0), 10) == 0

@@ -9,12 +9,14 @@ from ibloop.sim.model import Execution, Order, Preview
 class OrderUpdate:
     """An order's new state; clients see openOrder and orderStatus.
 
-    `accepted` marks an order's first one, `commissioned` the one that shows a new commission.
+    `accepted` marks an order's first one, `commissioned` the one that shows a new commission;
+    `canceller` is the client that cancelled an order of another one.
     """
 
     order: Order
     accepted: bool = False
     commissioned: bool = False
+    canceller: int | None = None
 
     @property
     def perm_id(self) -> int:

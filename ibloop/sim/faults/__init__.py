@@ -3,19 +3,45 @@
 To add one, write a registered dataclass in a module of this package and import that module here.
 """
 
-from ibloop.sim.faults import connection, orders
+from ibloop.sim.faults import (
+    broker,
+    callbacks,
+    clock,
+    connection,
+    marketdata,
+    orders,
+    outages,
+    queries,
+)
 from ibloop.sim.faults.active import ActiveFaults
-from ibloop.sim.faults.base import Delivery, Fault, build, describe, name_of, parse, settings
+from ibloop.sim.faults.base import Delivery, Fault
+from ibloop.sim.faults.registry import (
+    build,
+    describe,
+    markdown_table,
+    name_of,
+    parse,
+    settings,
+    shown,
+)
 
 __all__ = [
     "ActiveFaults",
     "Delivery",
     "Fault",
+    "broker",
     "build",
+    "callbacks",
+    "clock",
     "connection",
     "describe",
+    "markdown_table",
+    "marketdata",
     "name_of",
     "orders",
+    "outages",
     "parse",
+    "queries",
     "settings",
+    "shown",
 ]

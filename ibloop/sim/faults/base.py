@@ -1,48 +1,265 @@
-"""What a fault is: a dataclass with hooks, found by name in one registry.
+"""What a fault is: a dataclass with hooks.
 
-Name, parameters, defaults and documentation are read from the class. The gateway asks every
-active fault at fixed points (the hooks of `Fault`) and knows no fault by name.
+The gateway asks every active fault at a few fixed points (the hooks of `Fault`) and knows no
+fault by name: at the door, when a request comes in, when the broker says something, when a
+message goes out. What a fault does of its own accord it does through its `Stage`.
 """
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from types import NoneType
-from typing import Any, TypeVar, get_args
+from enum import IntEnum, StrEnum
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ibloop.sim.brokerage.checks import Refusal
 from ibloop.sim.brokerage.events import Event
-from ibloop.sim.model import Order, SimError
+from ibloop.sim.model import Order
+from ibloop.sim.protocol.wire import Fields
+
+if TYPE_CHECKING:
+    from ibloop.sim.world import World
+
+# What an order update shows, by message id: openOrder and orderStatus.
+OPEN_ORDER, ORDER_STATUS = "5", "3"
 
 
-def parameter(default: Any, doc: str) -> Any:
-    """Declare a fault's parameter with its default and what it means."""
-    return field(default=default, metadata={"doc": doc})
+def parameter(default: Any, doc: str, *, choices: Sequence[str] = (), signed: bool = False) -> Any:
+    """Declare a fault's parameter: default, meaning, what it may be, and if below zero too."""
+    return field(default=default, metadata={"doc": doc, "choices": choices, "signed": signed})
+
+
+class Asks(IntEnum):
+    """Message ids of the requests that faults know."""
+
+    MARKET_DATA = 1
+    CANCEL_MARKET_DATA = 2
+    PLACE_ORDER = 3
+    CANCEL_ORDER = 4
+    OPEN_ORDERS = 5
+    ACCOUNT_UPDATES = 6
+    EXECUTIONS = 7
+    IDS = 8
+    CONTRACT_DETAILS = 9
+    SERVER_LOG_LEVEL = 14
+    AUTO_OPEN_ORDERS = 15
+    ALL_OPEN_ORDERS = 16
+    MANAGED_ACCOUNTS = 17
+    HISTORICAL_DATA = 20
+    CURRENT_TIME = 49
+    REAL_TIME_BARS = 50
+    GLOBAL_CANCEL = 58
+    POSITIONS = 61
+    ACCOUNT_SUMMARY = 62
+    MATCHING_SYMBOLS = 81
+    HEAD_TIMESTAMP = 87
+    HISTORICAL_TICKS = 96
+    TICK_BY_TICK = 97
+    COMPLETED_ORDERS = 99
+    CURRENT_TIME_MILLIS = 105
+
+
+class Says(IntEnum):
+    """Message ids of the replies that faults know."""
+
+    TICK_PRICE = 1
+    TICK_SIZE = 2
+    EXECUTION = 11
+    TICK_GENERIC = 45
+    TICK_STRING = 46
+    CURRENT_TIME = 49
+    REAL_TIME_BAR = 50
+    OPEN_ORDERS_END = 53
+    EXECUTIONS_END = 55
+    MARKET_DATA_TYPE = 58
+    COMMISSION = 59
+    POSITIONS_END = 62
+    HISTORICAL_UPDATE = 90
+    TICK_BY_TICK = 99
+    COMPLETED_ORDERS_END = 102
+    CURRENT_TIME_MILLIS = 109
+
+
+TICKS = frozenset({Says.TICK_PRICE, Says.TICK_SIZE, Says.TICK_GENERIC, Says.TICK_STRING})
+STREAMED = TICKS | {Says.REAL_TIME_BAR, Says.HISTORICAL_UPDATE, Says.TICK_BY_TICK}
+
+
+class Step(StrEnum):
+    """How far a client has come: the connection, its greeting, its startApi."""
+
+    CONNECT = "connect"
+    HELLO = "hello"
+    START = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What a client meets instead of being let in: silence, or a close, after an error if any."""
+
+    silent: bool = False
+    code: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request as it came in.
+
+    `req_id` is its request or order id, -1 without one. `fresh` marks a placeOrder (no what-if)
+    under an order id that has no order yet. `handle` lets the gateway act on it past the faults.
+    """
+
+    client_id: int
+    message_id: int
+    req_id: int
+    symbol: str
+    fresh: bool
+    request: Any
+    now: datetime
+    now_s: float
+    handle: Callable[[], None]
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What becomes of a request.
+
+    In this order: the connection is reset; errors (id, code, text) and replies are sent; the
+    request, or the one put in its place, is handled after `delay_s`, or never if swallowed.
+    """
+
+    swallow: bool = False
+    delay_s: float = 0.0
+    errors: tuple[tuple[int, int, str], ...] = ()
+    replies: tuple[Fields, ...] = ()
+    reset: bool = False
+    request: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event on its way to one client: at `now_s` on the monotonic clock plus `delay_s`."""
+    """An event on its way to one client: at `now_s` on the monotonic clock plus `delay_s`.
+
+    `without` holds the ids of messages it is not to show: OPEN_ORDER or ORDER_STATUS.
+    """
 
     event: Event
     client_id: int
     now_s: float
     delay_s: float = 0.0
+    without: frozenset[str] = frozenset()
+
+
+class Wire(Protocol):
+    """One connection, written to past all faults."""
+
+    def put(self, fields: Fields) -> None:
+        """Write a message."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message about to be written to a connection.
+
+    `client_id` is None before startApi; `symbol` is that of the request a tick or bar belongs to.
+    """
+
+    fields: Fields
+    client_id: int | None
+    symbol: str
+    now_s: float
+    wire: Wire
+    delay_s: float = 0.0
+
+    @property
+    def message_id(self) -> int:
+        """Return the message id, -1 for what is not a message."""
+        return int(self.fields[0]) if self.fields[0].isdecimal() else -1
+
+
+class Stage(Protocol):
+    """What a fault can do of its own accord."""
+
+    @property
+    def world(self) -> World:
+        """Return market, broker, server time and monotonic time."""
+        ...
+
+    def later(self, delay_s: float, action: Callable[[], object]) -> None:
+        """Do something after so many seconds, whether the fault is still in force or not."""
+        ...
+
+    def end(self, fault: Fault) -> None:
+        """End a fault."""
+        ...
+
+    def tell(self, events: Iterable[Event]) -> None:
+        """Store what changed and let the clients hear these events of the broker."""
+        ...
+
+    def match(self) -> None:
+        """Let the market fill what it can fill now."""
+        ...
+
+    def post(self, delivery: Delivery) -> None:
+        """Let a client hear of an event now, past the faults."""
+        ...
+
+    def error(self, client_id: int | None, req_id: int, code: int, text: str) -> None:
+        """Send an error or (with request id -1) a notice to one client, or to all."""
+        ...
+
+    def completed(self, order: Order) -> None:
+        """Send completedOrder, which nobody asked for, to the clients that may see the order."""
+        ...
+
+    def reset(self, client_id: int | None) -> int:
+        """Reset one client's connection, or all connections; return how many."""
+        ...
+
+    def data_requests(self, client_id: int | None) -> list[tuple[int, int]]:
+        """Return (client id, request id) of the data streams of one client, or of all."""
+        ...
+
+    def end_data(self, client_id: int, req_id: int) -> None:
+        """Forget a data stream without a word."""
+        ...
 
 
 @dataclass(kw_only=True, slots=True)
 class Fault:
     """A fault that changes nothing: every hook's None or False leaves things as they are.
 
-    A fault sets `over` when it has nothing left to do; the gateway then forgets it.
+    A fault sets `over` when it has nothing left to do; the gateway then forgets it. `struck`
+    counts what it did, `rng` is its own source of chance, seeded by the gateway.
     """
 
     over: bool = field(default=False, init=False, repr=False)
+    struck: int = field(default=0, init=False, repr=False, compare=False)
+    rng: Random = field(default_factory=lambda: Random(0), init=False, repr=False, compare=False)
 
-    def swallows(self, symbol: str) -> bool | None:
-        """Tell whether a placeOrder vanishes after it was received."""
+    def begin(self, stage: Stage) -> None:
+        """Act when the fault comes into force."""
+
+    def finish(self, stage: Stage) -> None:
+        """Mend what is to be mended when it ends or is cleared."""
+
+    def admits(self, step: Step, client_id: int | None) -> Door | None:
+        """Return what a client meets at this step instead of being let in."""
+
+    def leaves(self, client_id: int, stage: Stage) -> None:
+        """Learn that a client's connection is gone."""
+
+    def listens(self) -> bool | None:
+        """Return False while the gateway's port is closed."""
+
+    def receives(self, arrival: Arrival) -> Reaction | None:
+        """Return what becomes of a request."""
 
     def refusal(self, symbol: str) -> Refusal | None:
         """Return the rejection a new order gets."""
@@ -50,123 +267,17 @@ class Fault:
     def slice(self, order: Order, now: datetime) -> Decimal | None:
         """Return the most shares an order may fill now, None for no limit."""
 
+    def happened(self, event: Event, stage: Stage) -> None:
+        """Learn of an event of the broker, once, after the clients were told."""
+
     def deliver(self, delivery: Delivery) -> Iterable[Delivery] | None:
         """Return what becomes of a delivery: nothing, later, more than one; None: as it is."""
+
+    def sends(self, outgoing: Outgoing) -> Iterable[Outgoing] | None:
+        """Return what becomes of an outgoing message: nothing, later, changed; None: as it is."""
 
     def asked(self, perm_ids: set[int]) -> None:
         """Learn that a client asked for orders and was told of these."""
 
-    def resets(self, client_id: int, *, placed: bool) -> bool | None:
-        """Tell whether this connection is reset now; `placed` when an order just came in."""
-
     def freezes(self, client_id: int | None) -> bool | None:
         """Tell whether this connection is frozen; None is one that has not named itself."""
-
-    def lasts_s(self) -> float | None:
-        """Return after how many seconds the fault ends by itself, None for never."""
-
-
-Registered = TypeVar("Registered", bound=type[Fault])
-REGISTRY: dict[str, type[Fault]] = {}
-
-
-def register(cls: Registered) -> Registered:
-    """Enter a fault class under its name in snake_case."""
-    REGISTRY[name_of(cls)] = cls
-    return cls
-
-
-def name_of(cls: type[Fault]) -> str:
-    """Return a fault's public name."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-
-
-def parameters(cls: type[Fault]) -> dict[str, Field[Any]]:
-    """Return a fault's parameters by name, the ones of its base first."""
-    return {item.name: item for item in fields(cls) if "doc" in item.metadata}
-
-
-def describe() -> list[dict[str, Any]]:
-    """Return name, purpose and parameters of every fault, for people and for JSON."""
-    return [
-        {
-            "name": name,
-            "what": " ".join((cls.__doc__ or "").split()),
-            "parameters": {
-                key: {"default": item.default, "what": item.metadata["doc"]}
-                for key, item in parameters(cls).items()
-            },
-        }
-        for name, cls in sorted(REGISTRY.items())
-    ]
-
-
-def settings(fault: Fault) -> dict[str, Any]:
-    """Return an active fault's name and parameter values."""
-    values = {key: getattr(fault, key) for key in parameters(type(fault))}
-    return {"name": name_of(type(fault)), **values}
-
-
-def build(name: str, values: Mapping[str, Any]) -> Fault:
-    """Return a fault with these parameters, values as from JSON.
-
-    Raises: SimError naming the fault or parameter that is wrong.
-    """
-    cls = REGISTRY.get(name)
-    if cls is None:
-        raise SimError(f"no fault named {name!r}; known are {', '.join(sorted(REGISTRY))}")
-    known = parameters(cls)
-    for key, value in values.items():
-        if key not in known:
-            raise SimError(f"fault {name} has no parameter {key!r}; it has {', '.join(known)}")
-        if not _fits(value, _kinds(known[key])):
-            kinds = " or ".join(kind.__name__ for kind in _kinds(known[key]))
-            raise SimError(f"fault {name}: expected {key} as {kinds} >= 0, was {value!r}")
-    return cls(**values)
-
-
-def parse(text: str) -> Fault:
-    """Return the fault of a command line: `NAME` or `NAME:key=value,key=value`.
-
-    Raises: SimError for anything else.
-    """
-    name, _, rest = text.partition(":")
-    cls = REGISTRY.get(name)
-    known = parameters(cls) if cls else {}
-    values: dict[str, Any] = {}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise SimError(f"fault {name}: expected key=value, was {part!r}")
-        values[key] = _from_text(value, _kinds(known[key])) if key in known else value
-    return build(name, values)
-
-
-def _kinds(item: Field[Any]) -> tuple[type, ...]:
-    """Return the types a parameter accepts."""
-    kinds = get_args(item.type)
-    return kinds or (item.type,)
-
-
-def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Tell whether a value has one of the types; numbers must be finite and not negative."""
-    if isinstance(value, bool):
-        return bool in kinds
-    if isinstance(value, int | float) and not 0 <= value < float("inf"):
-        return False
-    return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)
-
-
-def _from_text(text: str, kinds: tuple[type, ...]) -> Any:
-    """Read a value of the command line as its parameter's type; what does not fit stays text."""
-    if NoneType in kinds and text.lower() == "none":
-        return None
-    if bool in kinds and text.lower() in {"true", "false", "1", "0"}:
-        return text.lower() in {"true", "1"}
-    for kind in kinds:
-        if kind in {int, float}:
-            try:
-                return kind(text)
-            except ValueError:
-                return text
-    return text

@@ -1,4 +1,4 @@
-"""Faults of orders, fills and their callbacks."""
+"""Faults of placing, changing and cancelling orders."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -6,30 +6,14 @@ from datetime import datetime
 from decimal import Decimal
 
 from ibloop.sim.brokerage.checks import Refusal
-from ibloop.sim.brokerage.events import Commissioned, OrderUpdate
-from ibloop.sim.faults.base import Delivery, Fault, parameter, register
+from ibloop.sim.brokerage.events import Event, Filled, OrderUpdate, Problem
+from ibloop.sim.faults.base import Arrival, Asks, Delivery, Fault, Reaction, Stage, parameter
+from ibloop.sim.faults.codes import text_of
+from ibloop.sim.faults.registry import register
+from ibloop.sim.faults.striking import OrderFault, Striking
 from ibloop.sim.model import Order
 
-
-@dataclass(kw_only=True, slots=True)
-class CountedFault(Fault):
-    """A fault that strikes a number of orders and is over then."""
-
-    symbol: str | None = parameter(None, "only orders of this symbol")
-    times: int = parameter(1, "how many orders it strikes, 0 for every one")
-    struck: int = field(default=0, init=False, repr=False)
-
-    def strikes(self, symbol: str) -> bool:
-        """Tell whether this order is struck, and count it."""
-        if self.spent or self.symbol not in {None, symbol}:
-            return False
-        self.struck += 1
-        return True
-
-    @property
-    def spent(self) -> bool:
-        """Tell whether no further order will be struck."""
-        return bool(self.times) and self.struck >= self.times
+READ_ONLY = "The API interface is currently in Read-Only mode."
 
 
 @register
@@ -52,109 +36,223 @@ class PartialFills(Fault):
                 return Decimal(0)
         return Decimal(self.shares)
 
+    def happened(self, event: Event, stage: Stage) -> None:
+        """Count the fills."""
+        del stage
+        if isinstance(event, Filled) and self.symbol in {None, event.execution.symbol}:
+            self.struck += 1
+
 
 @register
 @dataclass(kw_only=True, slots=True)
-class OrderRejected(CountedFault):
-    """New orders are rejected: the error, then the status Inactive."""
+class OrderRejected(Fault):
+    """New orders are rejected, by an error and the status Inactive."""
 
+    symbol: str | None = parameter(None, "only orders of this symbol")
+    times: int = parameter(1, "how many orders it strikes, 0 for every one")
     code: int = parameter(201, "error code")
-    text: str = parameter("Order rejected - reason:injected fault", "error text")
+    text: str = parameter("", "error text, none for IB's own")
+    status: str = parameter(
+        "after",
+        "whether the status Inactive comes after the error, before it, or never",
+        choices=("after", "before", "never"),
+    )
+    held: dict[int, Delivery] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def receives(self, arrival: Arrival) -> Reaction | None:
+        """Reject an order of which nothing is kept."""
+        if self.status != "never" or not arrival.fresh or not self._strikes(arrival.symbol):
+            return None
+        text = text_of(self.code, arrival.req_id, self.text)
+        return Reaction(swallow=True, errors=((arrival.req_id, self.code, text),))
 
     def refusal(self, symbol: str) -> Refusal | None:
-        """Reject the next orders."""
-        if not self.strikes(symbol):
+        """Let the broker reject an order."""
+        if self.status == "never" or not self._strikes(symbol):
             return None
-        self.over = self.spent
-        return Refusal(self.code, self.text, inactive=True)
+        return Refusal(self.code, text_of(self.code, 0, self.text), inactive=True)
 
-
-@register
-@dataclass(kw_only=True, slots=True)
-class PlaceSwallowed(CountedFault):
-    """placeOrder is received and never processed: no order, no answer."""
-
-    def swallows(self, symbol: str) -> bool:
-        """Swallow the next orders."""
-        struck = self.strikes(symbol)
-        self.over = self.spent
-        return struck
-
-
-@register
-@dataclass(kw_only=True, slots=True)
-class AckDropped(CountedFault):
-    """Orders are accepted and worked, but nothing is said of them until a client asks.
-
-    Asking is reqOpenOrders, reqAllOpenOrders, reqCompletedOrders or reqExecutions, answered with
-    such an order in it.
-    """
-
-    muted: set[int] = field(default_factory=set, init=False, repr=False)
+    def _strikes(self, symbol: str) -> bool:
+        spent = bool(self.times) and self.struck >= self.times
+        if spent or self.symbol not in {None, symbol}:
+            return False
+        self.struck += 1
+        # To be told in the other sequence it has to be there when the order is told.
+        self.over = bool(self.times) and self.struck >= self.times and self.status != "before"
+        return True
 
     def deliver(self, delivery: Delivery) -> Iterable[Delivery] | None:
-        """Drop what concerns a muted order; mute new ones."""
+        """Hold the error until the status was told."""
         event = delivery.event
-        if event.perm_id in self.muted:
+        if self.status != "before":
+            return None
+        if isinstance(event, Problem) and event.code == self.code and event.perm_id:
+            self.held[event.perm_id] = delivery
             return ()
-        if isinstance(event, OrderUpdate) and event.accepted and self.strikes(event.order.symbol):
-            self.muted.add(event.perm_id)
-            return ()
+        own = isinstance(event, OrderUpdate) and event.order.client_id == delivery.client_id
+        if own and event.perm_id in self.held:
+            self.over = bool(self.times) and self.struck >= self.times and len(self.held) == 1
+            return (delivery, self.held.pop(event.perm_id))
         return None
 
-    def asked(self, perm_ids: set[int]) -> None:
-        """Speak again about orders that were asked for."""
-        self.muted -= perm_ids
-        self.over = self.spent and not self.muted
-
 
 @register
 @dataclass(kw_only=True, slots=True)
-class AckLate(CountedFault):
-    """Everything about an order is said in the right sequence, but late."""
+class ErrorOnOrder(OrderFault):
+    """An error, warning or notice about an order that lives on all the same."""
 
-    delay_s: float = parameter(5.0, "seconds from acceptance to the first callback")
-    due_s: dict[int, float] = field(default_factory=dict, init=False, repr=False)
+    code: int = parameter(399, "its code, such as 110, 201, 203, 321, 399, 404, 2109, 10311")
+    text: str = parameter("", "its text, none for IB's own")
+    status: str = parameter(
+        "before",
+        "whether the order's first status comes before or after",
+        choices=("before", "after"),
+    )
+    delay_s: float = parameter(0.0, "seconds between the first status and the error")
 
     def deliver(self, delivery: Delivery) -> Iterable[Delivery] | None:
-        """Hold back an order's callbacks until its delay is over."""
+        """Add the error to an order's first status."""
         event = delivery.event
-        if (
-            isinstance(event, OrderUpdate)
-            and event.accepted
-            and event.perm_id not in self.due_s
-            and self.strikes(event.order.symbol)
-        ):
-            self.due_s[event.perm_id] = delivery.now_s + self.delay_s
-        if event.perm_id not in self.due_s:
+        if not isinstance(event, OrderUpdate) or not event.accepted or not event.order.live:
             return None
-        wait_s = self.due_s[event.perm_id] - delivery.now_s
-        return (replace(delivery, delay_s=max(delivery.delay_s, wait_s)),)
+        order = event.order
+        if order.client_id != delivery.client_id:
+            return None
+        if not self.strikes_order(order.client_id, order.symbol):
+            return None
+        self.over = self.spent
+        text = text_of(self.code, order.order_id, self.text)
+        problem = Problem(order.client_id, order.order_id, self.code, text, order.perm_id)
+        error = replace(delivery, event=problem)
+        if self.status == "after":
+            return (error, delivery)
+        return (delivery, replace(error, delay_s=delivery.delay_s + self.delay_s))
 
 
 @register
 @dataclass(kw_only=True, slots=True)
-class CallbacksDuplicated(Fault):
-    """Every order callback is sent more than once, executions and commissions too."""
+class TifPreset(OrderFault):
+    """The order preset changes the time in force to DAY: 10349, and the order lives on as DAY."""
 
-    copies: int = parameter(2, "how often each is sent")
+    times: int = parameter(0, "how many orders it strikes, 0 for every one")
+    changed: set[tuple[int, int]] = field(
+        default_factory=set, init=False, repr=False, compare=False
+    )
+
+    def receives(self, arrival: Arrival) -> Reaction | None:
+        """Change the order before the broker sees it."""
+        if not arrival.fresh or arrival.request.ticket.tif in {"", "DAY"}:
+            return None
+        if not self.strikes_order(arrival.client_id, arrival.symbol):
+            return None
+        self.changed.add((arrival.client_id, arrival.req_id))
+        ticket = replace(arrival.request.ticket, tif="DAY", good_till="")
+        return Reaction(request=replace(arrival.request, ticket=ticket))
 
     def deliver(self, delivery: Delivery) -> Iterable[Delivery] | None:
-        """Repeat what concerns an order."""
-        return (delivery,) * self.copies if delivery.event.perm_id else None
-
-
-@register
-@dataclass(kw_only=True, slots=True)
-class CommissionLate(Fault):
-    """commissionReport comes late; cash is charged at once all the same."""
-
-    delay_s: float = parameter(5.0, "seconds after the execution")
-
-    def deliver(self, delivery: Delivery) -> Iterable[Delivery] | None:
-        """Hold back the report and the order update that shows the commission."""
+        """Say so, before the first status."""
         event = delivery.event
-        shows = isinstance(event, OrderUpdate) and event.commissioned
-        if not shows and not isinstance(event, Commissioned):
+        if not isinstance(event, OrderUpdate) or not event.accepted:
             return None
-        return (replace(delivery, delay_s=max(delivery.delay_s, self.delay_s)),)
+        order = event.order
+        key = (delivery.client_id, order.order_id)
+        if order.client_id != delivery.client_id or key not in self.changed:
+            return None
+        self.changed.remove(key)
+        self.over = self.spent and not self.changed
+        text = text_of(10349, order.order_id)
+        problem = Problem(order.client_id, order.order_id, 10349, text, order.perm_id)
+        return (replace(delivery, event=problem), delivery)
+
+
+@register
+@dataclass(kw_only=True, slots=True)
+class PlaceSwallowed(OrderFault):
+    """placeOrder is received and never processed: no order, no answer."""
+
+    def receives(self, arrival: Arrival) -> Reaction | None:
+        """Swallow the next new orders."""
+        if not arrival.fresh or not self.strikes_order(arrival.client_id, arrival.symbol):
+            return None
+        self.over = self.spent
+        return Reaction(swallow=True)
+
+
+@register
+@dataclass(kw_only=True, slots=True)
+class PlaceLate(OrderFault):
+    """placeOrder is received and processed late, as after a frozen gateway woke up."""
+
+    delay_s: float = parameter(5.0, "seconds")
+
+    def receives(self, arrival: Arrival) -> Reaction | None:
+        """Hold the next new orders back."""
+        if not arrival.fresh or not self.strikes_order(arrival.client_id, arrival.symbol):
+            return None
+        self.over = self.spent
+        return Reaction(delay_s=self.delay_s)
+
+
+@register
+@dataclass(kw_only=True, slots=True)
+class CancelSwallowed(OrderFault):
+    """cancelOrder is received and never processed: the order lives on, no answer."""
+
+    def receives(self, arrival: Arrival) -> Reaction | None:
+        """Swallow the next cancels."""
+        cancels = arrival.message_id == Asks.CANCEL_ORDER
+        if not cancels or not self.strikes_order(arrival.client_id, arrival.symbol):
+            return None
+        self.over = self.spent
+        return Reaction(swallow=True)
+
+
+@register
+@dataclass(kw_only=True, slots=True)
+class CancelLate(OrderFault):
+    """cancelOrder is processed late: the order may fill in between."""
+
+    delay_s: float = parameter(5.0, "seconds")
+
+    def receives(self, arrival: Arrival) -> Reaction | None:
+        """Hold the next cancels back."""
+        cancels = arrival.message_id == Asks.CANCEL_ORDER
+        if not cancels or not self.strikes_order(arrival.client_id, arrival.symbol):
+            return None
+        self.over = self.spent
+        return Reaction(delay_s=self.delay_s)
+
+
+@register
+@dataclass(kw_only=True, slots=True)
+class CancelRejected(OrderFault):
+    """cancelOrder is refused although the order lives, and it lives on."""
+
+    code: int = parameter(10147, "error code: 10147, 10148, 135, 161")
+    text: str = parameter("", "error text, none for IB's own")
+
+    def receives(self, arrival: Arrival) -> Reaction | None:
+        """Refuse the next cancels."""
+        cancels = arrival.message_id == Asks.CANCEL_ORDER
+        if not cancels or not self.strikes_order(arrival.client_id, arrival.symbol):
+            return None
+        self.over = self.spent
+        text = text_of(self.code, arrival.req_id, self.text)
+        return Reaction(swallow=True, errors=((arrival.req_id, self.code, text),))
+
+
+@register
+@dataclass(kw_only=True, slots=True)
+class ReadOnly(Striking):
+    """The API is in read-only mode: 321 for orders, cancels and questions about orders."""
+
+    def receives(self, arrival: Arrival) -> Reaction | None:
+        """Refuse what has to do with orders; questions with id -1."""
+        entry = arrival.message_id in {Asks.PLACE_ORDER, Asks.CANCEL_ORDER}
+        other = arrival.message_id in {
+            *(Asks.GLOBAL_CANCEL, Asks.OPEN_ORDERS, Asks.ALL_OPEN_ORDERS, Asks.AUTO_OPEN_ORDERS),
+        }
+        if not (entry or other) or not self.strikes(arrival.client_id):
+            return None
+        text = f"Error validating request.-'bF' : cause - {READ_ONLY}"
+        return Reaction(swallow=True, errors=((arrival.req_id if entry else -1, 321, text),))

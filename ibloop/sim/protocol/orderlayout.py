@@ -32,13 +32,14 @@ def open_order(
         # 38-49 percentOffset to displaySize
         *("", "", "0", "", "-1", "0", "", "", "", "", "", UNSET_INTEGER),
         # 50-61 blockOrder to volatilityType
-        *("0", "0", "0", "", "3", "0", "0", "", "0", "0", "", "0"),
+        *("0", "0", "0", "", str(order.oca_type), "0", "0", ""),
+        *(str(order.parent_id), str(order.trigger_method), "", "0"),
         # 62-71 delta neutral: "None", and so the eight fields after the price are always there
         *("None", "", "0", "", "", "", "?", "0", "0", ""),
         # 72-81 continuousUpdate to the three empty combination groups
-        *("0", "0", "", "", "", "", "", "0", "0", "0"),
+        *("0", "0", *_trail(order), "", "", "", "0", "0", "0"),
         # 82-93 scale, hedge, clearing, algo, solicited
-        *(UNSET_INTEGER, UNSET_INTEGER, "", "", "0", "", "IB", "0", "0", "", "0"),
+        *(UNSET_INTEGER, UNSET_INTEGER, "", "", "0", "", "IB", "0", "0", *_algo(order), "0"),
         _flag(preview is not None),
         *_state(order, version, preview),
         # 109-122 randomize, conditions, adjusted order, soft dollar tier
@@ -63,16 +64,17 @@ def completed_order(order: Order, instrument: Instrument, version: int) -> Field
         # percentOffset to stockRangeUpper
         *("", "", "0", "", "-1", "", "", "", "", ""),
         # displaySize to volatilityType
-        *(UNSET_INTEGER, "0", "0", "", "3", "0", "", "0"),
+        *(UNSET_INTEGER, "0", "0", "", str(order.oca_type), str(order.trigger_method), "", "0"),
         # delta neutral
         *("None", "", "0", "0", "0", ""),
         # continuousUpdate to the three empty combination groups
-        *("0", "0", "", "", "", "0", "0", "0"),
+        *("0", "0", *_trail(order), "", "0", "0", "0"),
         # scale, hedge, clearing, algo, solicited
-        *(UNSET_INTEGER, UNSET_INTEGER, "", "", "", "IB", "0", "0", "", "0"),
+        *(UNSET_INTEGER, UNSET_INTEGER, "", "", "", "IB", "0", "0", *_algo(order), "0"),
         *(order.status, "0", "0", "0", UNSET_DOUBLE, UNSET_DOUBLE, "0", "1", "0", ""),
         *(size_text(order.filled, version), UNSET_INTEGER, "0"),
-        *("Not an insider or substantial shareholder", "0", "0", UNSET_LONG),
+        *("Not an insider or substantial shareholder", "0", "0"),
+        str(order.parent_perm_id) if order.parent_perm_id else UNSET_LONG,
         *(time_text(completed_at, Since.ZONED_TIMES), order.completed_text),
     ]
     if version >= Since.PEG_FIELDS:
@@ -89,18 +91,35 @@ def completed_order(order: Order, instrument: Instrument, version: int) -> Field
 def _contract(order: Order, instrument: Instrument) -> tuple[str, ...]:
     """Return conId to tradingClass as orders carry them: strike 0, right `?`, SMART."""
     return (
-        *(str(order.con_id), order.symbol, "STK", "", "0", "?", "", "SMART"),
-        *(instrument.currency, order.symbol, instrument.trading_class),
+        *(str(order.con_id), instrument.symbol, "STK", "", "0", "?", "", "SMART"),
+        *(instrument.currency, instrument.symbol, instrument.trading_class),
     )
 
 
 def _terms(order: Order, version: int) -> tuple[str, ...]:
     """Return action to orderRef (13-23 of openOrder)."""
-    limit = ZERO if order.limit_price is None else order.limit_price
+    limit, aux = (double_text(price or ZERO) for price in (order.limit_price, order.aux_price))
     return (
         *(order.action, size_text(order.quantity, version), order.order_type),
-        *(double_text(limit), "0.0", order.tif, "", order.account, "", "0", order.order_ref),
+        *(limit, aux, order.tif, order.oca_group, order.account, "", "0", order.order_ref),
     )
+
+
+def _trail(order: Order) -> tuple[str, str]:
+    """Return trailStopPrice (of plain stops, as recorded, the stop price) and trailingPercent."""
+    stop = order.aux_price if order.order_type in {"STP", "STP LMT"} else order.trail_stop
+    percent = order.trailing_percent
+    return (
+        "" if stop is None else double_text(stop),
+        "" if percent is None else double_text(percent),
+    )
+
+
+def _algo(order: Order) -> tuple[str, ...]:
+    """Return algoStrategy, and only of an algo the count of its parameters, tags and values."""
+    if not order.algo:
+        return ("",)
+    return (order.algo, str(len(order.algo_params) // 2), *order.algo_params)
 
 
 def _allocation_to_rule80a(order: Order, version: int) -> tuple[str, ...]:
@@ -125,14 +144,13 @@ def _state(order: Order, version: int, preview: Preview | None) -> tuple[str, ..
 
 
 def _preview_margins(preview: Preview) -> tuple[str, ...]:
-    """Return init, maintenance and equity: before, change, after. Cash accounts pay in full."""
-    before, change = preview.init_margin_before, preview.init_margin_change
-    equity_after = preview.equity_before - preview.commission
-    return (
-        *(double_text(before), double_text(before), double_text(preview.equity_before)),
-        *(double_text(change), double_text(change), double_text(-preview.commission)),
-        *(double_text(before + change), double_text(before + change), double_text(equity_after)),
+    """Return initial and maintenance margin and equity: before, change, after."""
+    before, after = (
+        (margins.initial, margins.maintenance, margins.equity)
+        for margins in (preview.before, preview.after)
     )
+    change = [new - old for old, new in zip(before, after, strict=True)]
+    return tuple(double_text(value) for value in (*before, *change, *after))
 
 
 def _newer(version: int) -> tuple[str, ...]:

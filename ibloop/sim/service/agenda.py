@@ -9,10 +9,10 @@ class Agenda:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._items: list[tuple[float, int, Callable[[], None]]] = []
+        self._items: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
 
-    def add(self, due_s: float, action: Callable[[], None]) -> None:
+    def add(self, due_s: float, action: Callable[[], object]) -> None:
         """Do something when the clock reaches `due_s`."""
         self._count += 1
         heapq.heappush(self._items, (due_s, self._count, action))

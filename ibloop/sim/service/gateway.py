@@ -7,15 +7,17 @@ on, and calls `tick` four times a second. Faults act here, on the way in and on 
 import logging
 from collections.abc import Iterable
 
+from ibloop.sim.brokerage import liquidation
 from ibloop.sim.faults import Fault
-from ibloop.sim.protocol.requests import parse, request_id
-from ibloop.sim.protocol.requests.kinds import Bare, ById
+from ibloop.sim.faults.base import Step
+from ibloop.sim.model import SimError
 from ibloop.sim.protocol.requests.system import StartApi
-from ibloop.sim.protocol.wire import Fields, Hello, WireError
-from ibloop.sim.service import connections, telling
+from ibloop.sim.protocol.wire import Fields, Hello
+from ibloop.sim.service import connections, dispatch, holdings, reading, telling
 from ibloop.sim.service.desk import Desk, GatewayOptions
-from ibloop.sim.service.handlers import HANDLERS
+from ibloop.sim.service.outbox import Outbox
 from ibloop.sim.service.session import Line, Session
+from ibloop.sim.service.stage import DeskStage
 from ibloop.sim.world import World
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class Gateway:
         self.desk = Desk(world, options or GatewayOptions())
         self.agenda = self.desk.agenda
         self.faults = self.desk.faults
+        self.stage = DeskStage(self.desk)
         now_s = world.monotonic_s()
         self._accounts_due_s = now_s + ACCOUNT_INTERVAL_S
         self._market_time_due_s = now_s + MARKET_TIME_INTERVAL_S
@@ -46,7 +49,10 @@ class Gateway:
 
     def connect(self, line: Line) -> Session:
         """Take a new connection."""
-        return connections.connect(self.desk, line)
+        box = Outbox(line, self.faults, self.agenda, self.world)
+        box.session = connections.connect(self.desk, box)
+        self._may_pass(box.session, Step.CONNECT)
+        return box.session
 
     def disconnect(self, session: Session) -> None:
         """Forget a connection that is gone; the client's orders live on."""
@@ -57,20 +63,31 @@ class Gateway:
         if session not in self.desk.sessions:
             return
         if isinstance(message, Hello):
-            connections.greet(self.desk, session, message)
+            if self._may_pass(session, Step.HELLO):
+                connections.greet(self.desk, session, message)
             return
-        try:
-            request = parse(message, session.version)
-        except WireError as error:
-            log.warning("client %s: unreadable %s: %s", session.client_id, message, error)
-            text = f"Error reading request. {error}"
-            session.error(request_id(message), 320, text, self.world.now())
-            return
+        request = reading.read(self.desk, session, message)
         if isinstance(request, StartApi):
-            connections.start(self.desk, session, request.client_id)
-        elif session.client_id is not None:
-            key = request.name if isinstance(request, Bare | ById) else type(request)
-            HANDLERS[key](self.desk, session, request)
+            if self._may_pass(session, Step.START, request.client_id):
+                connections.start(self.desk, session, request.client_id)
+        elif request is not None and session.client_id is not None:
+            dispatch.act(self.desk, self.stage, session, message, request)
+
+    def _may_pass(self, session: Session, step: Step, client_id: int | None = None) -> bool:
+        """Let a client in, unless a fault keeps it out: silently, or with an error and a close."""
+        door = self.faults.admits(step, client_id)
+        if door is None:
+            return True
+        if door.code:
+            session.error(-1, door.code, door.text, self.world.now())
+        if not door.silent:
+            connections.hang_up(self.desk, session)
+        return False
+
+    @property
+    def listening(self) -> bool:
+        """Tell whether the port is to be open; the transport sees to it."""
+        return self.faults.listening
 
     # ------------------------------------------------------------------ time
 
@@ -81,37 +98,36 @@ class Gateway:
         """
         world, now_s = self.world, self.world.monotonic_s()
         telling.deliver(self.desk, world.broker.expire(world.now()))
+        if world.liquidates:
+            telling.deliver(self.desk, liquidation.force(world.broker, world))
         fills = world.broker.match(world, self.faults.slice)
         telling.deliver(self.desk, fills)
         for session in self.desk.clients.values():
             # A frozen client would only find a heap of old samples when it wakes up.
             if not session.frozen:
-                for subscription in tuple(session.subscriptions.values()):
-                    session.send(*subscription.sample(self.desk, session))
+                session.sample(self.desk)
         if now_s >= self._accounts_due_s:
             self._accounts_due_s = now_s + ACCOUNT_INTERVAL_S
-            telling.refresh_accounts(self.desk)
+            holdings.refresh_accounts(self.desk)
         if now_s >= self._market_time_due_s:
             self._market_time_due_s = now_s + MARKET_TIME_INTERVAL_S
             world.note_market_time()
 
     # ------------------------------------------------------------------ faults
 
-    def add_fault(self, fault: Fault) -> None:
-        """Let a fault begin."""
-        self.faults.add(fault)
-        lasts_s = fault.lasts_s()
-        if lasts_s is not None:
-            self.agenda.add(self.world.monotonic_s() + lasts_s, lambda: self._end_fault(fault))
-        connections.reset_lines(self.desk, self.desk.sessions, placed=False)
-        connections.apply_freezes(self.desk)
+    def add_fault(self, fault: Fault) -> int:
+        """Let a fault begin, and return its number."""
+        number = self.stage.add(fault)
         self.agenda.run(self.world.monotonic_s())
+        return number
 
     def clear_faults(self) -> None:
         """End all faults; what one held back already is still sent when its time comes."""
-        self.faults.clear()
-        connections.apply_freezes(self.desk)
+        self.stage.clear()
 
-    def _end_fault(self, fault: Fault) -> None:
-        self.faults.end(fault)
-        connections.apply_freezes(self.desk)
+    def clear_fault(self, number: object) -> None:
+        """End one fault. Raises: SimError when there is none of that number."""
+        fault = self.faults.numbered().get(number) if isinstance(number, int) else None
+        if fault is None:
+            raise SimError(f"no active fault has the number {number!r}")
+        self.stage.end(fault)

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from ibloop.sim.brokerage.account import AccountValue
+from ibloop.sim.brokerage.statement import AccountValue
 from ibloop.sim.protocol.replies import system
 from ibloop.sim.protocol.wire import Fields, frame
+from ibloop.sim.service.pacing import Pace
 
 if TYPE_CHECKING:
     from ibloop.sim.service.desk import Desk
@@ -55,8 +56,8 @@ class ValueFeed:
 class Subscription(Protocol):
     """Something a client hears of again and again under a request id, once in every sample."""
 
-    def sample(self, desk: "Desk", session: "Session") -> Iterable[Fields]:
-        """Return the messages that are due now."""
+    def sample(self, desk: "Desk", session: "Session") -> Iterable[Fields] | bytes:
+        """Return the messages that are due now, as fields or as whole frames."""
         ...
 
 
@@ -64,23 +65,39 @@ class Subscription(Protocol):
 class Session:
     """A connected client; `client_id` is None until it has named itself with startApi.
 
-    `subscriptions` are known by their kind and request id.
+    `subscriptions` are known by their kind and request id; `market_data_type` is that of the
+    streams it asks for next; `time_told_s` is the second of server time it was last told;
+    `symbols` holds the symbol of every request for data by its id as text.
     """
 
     line: Line
+    pace: Pace = field(default_factory=Pace)
     version: int = 0
     client_id: int | None = None
     frozen: bool = False
+    symbols: dict[str, str] = field(default_factory=dict)
     subscriptions: dict[tuple[str, int], Subscription] = field(default_factory=dict)
     positions: bool = False
     account: ValueFeed | None = None
     multis: dict[int, ValueFeed] = field(default_factory=dict)
     summaries: dict[int, list[ValueFeed]] = field(default_factory=dict)
+    time_told_s: int = -1
+    market_data_type: int = 1
 
     def send(self, *messages: Fields) -> None:
         """Write messages in order."""
         if messages:
             self.line.write(b"".join(frame(fields) for fields in messages))
+
+    def sample(self, desk: "Desk") -> None:
+        """Write what the subscriptions have to say now, at once."""
+        data = []
+        for subscription in tuple(self.subscriptions.values()):
+            due = subscription.sample(desk, self)
+            data.append(due if isinstance(due, bytes) else b"".join(map(frame, due)))
+        written = b"".join(data)
+        if written:
+            self.line.write(written)
 
     def error(self, req_id: int, code: int, text: str, now: datetime) -> None:
         """Write an error, warning or notice."""

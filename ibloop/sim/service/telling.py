@@ -14,10 +14,10 @@ from ibloop.sim.brokerage.events import (
 from ibloop.sim.faults import Delivery
 from ibloop.sim.model import Instrument, Order, Preview
 from ibloop.sim.protocol import orderlayout
-from ibloop.sim.protocol.replies import fills, holdings
+from ibloop.sim.protocol.replies import fills
 from ibloop.sim.protocol.wire import Fields
 from ibloop.sim.service.desk import Desk
-from ibloop.sim.service.session import Session
+from ibloop.sim.service.holdings import tell_account
 
 
 def deliver(desk: Desk, events: Iterable[Event]) -> None:
@@ -28,7 +28,8 @@ def deliver(desk: Desk, events: Iterable[Event]) -> None:
     desk.world.commit()
     # What a fault held back until now goes before anything newer.
     desk.agenda.run(desk.world.monotonic_s())
-    for event in events:
+    happened = tuple(events)
+    for event in happened:
         if isinstance(event, AccountChange):
             tell_account(desk, event)
             continue
@@ -36,6 +37,8 @@ def deliver(desk: Desk, events: Iterable[Event]) -> None:
             now_s = desk.world.monotonic_s()
             for delivery in desk.faults.through(event, client_id, now_s):
                 _post(desk, delivery)
+    for event in happened:
+        desk.faults.happened(event)
 
 
 def _recipients(desk: Desk, event: Event) -> list[int]:
@@ -43,6 +46,9 @@ def _recipients(desk: Desk, event: Event) -> list[int]:
     match event:
         case OrderUpdate():
             owner = event.order.client_id
+            if event.canceller is not None:
+                both = {owner, event.canceller}
+                return [known for known in desk.clients if known in both or desk.sees_all(known)]
         case Filled() | Commissioned():
             owner = event.execution.client_id
         case Problem():
@@ -57,21 +63,22 @@ def _recipients(desk: Desk, event: Event) -> list[int]:
 def _post(desk: Desk, delivery: Delivery) -> None:
     if delivery.delay_s > 0:
         due_s = delivery.now_s + delivery.delay_s
-        desk.agenda.add(due_s, lambda: _tell(desk, delivery.event, delivery.client_id))
+        desk.agenda.add(due_s, lambda: tell(desk, delivery))
     else:
-        _tell(desk, delivery.event, delivery.client_id)
+        tell(desk, delivery)
 
 
-def _tell(desk: Desk, event: Event, client_id: int) -> None:
+def tell(desk: Desk, delivery: Delivery) -> None:
     """Write an event to a client, if it is still there."""
-    session = desk.clients.get(client_id)
+    session, event = desk.clients.get(delivery.client_id), delivery.event
     if session is None:
         return
     instruments, version = desk.world.samples.instruments, session.version
     match event:
         case OrderUpdate():
             instrument = instruments[event.order.con_id]
-            session.send(*order_messages(event.order, instrument, version))
+            shown = order_messages(event.order, instrument, version, canceller=event.canceller)
+            session.send(*(fields for fields in shown if fields[0] not in delivery.without))
         case WhatIf():
             instrument = instruments[event.order.con_id]
             session.send(*order_messages(event.order, instrument, version, event.preview))
@@ -90,67 +97,9 @@ def order_messages(
     instrument: Instrument,
     version: int,
     preview: Preview | None = None,
+    *,
+    canceller: int | None = None,
 ) -> tuple[Fields, ...]:
     """Return openOrder and, always right behind it, orderStatus; a preview has no status."""
     shown = orderlayout.open_order(order, instrument, version, preview)
-    return (shown,) if preview else (shown, fills.order_status(order, version))
-
-
-# ---------------------------------------------------------------------- accounts
-
-
-def tell_account(desk: Desk, change: AccountChange) -> None:
-    """Push positions, values and portfolio to everybody who subscribed."""
-    for session in desk.clients.values():
-        if session.positions:
-            send_position(desk, session, change.account, change.con_id)
-        tell_values(desk, session, change.account)
-        if session.account and session.account.account == change.account:
-            send_portfolio(desk, session, change.account, change.con_id)
-            session.send(holdings.account_time(desk.world.now()))
-
-
-def tell_values(desk: Desk, session: Session, account_id: str) -> None:
-    """Send the values of one account that are new to a session's subscriptions."""
-    feeds = [feed for feed in session.feeds() if feed.account == account_id]
-    if feeds:
-        values = desk.world.broker.accounts[account_id].values(desk.world.price_of)
-        for feed in feeds:
-            session.send(*feed.changes(values))
-
-
-def refresh_accounts(desk: Desk) -> None:
-    """Send what changed in every account to everybody who subscribed."""
-    for session in desk.clients.values():
-        for name in desk.world.broker.accounts:
-            tell_values(desk, session, name)
-        if session.account:
-            name = session.account.account
-            for con_id in desk.world.broker.accounts[name].positions:
-                send_portfolio(desk, session, name, con_id)
-            session.send(holdings.account_time(desk.world.now()))
-
-
-def send_position(desk: Desk, session: Session, account_id: str, con_id: int) -> None:
-    """Send one position as it is now."""
-    held = desk.world.broker.accounts[account_id].positions[con_id]
-    instrument = desk.world.samples.instruments[con_id]
-    session.send(
-        holdings.position(account_id, instrument, held.quantity, held.avg_cost, session.version)
-    )
-
-
-def send_portfolio(desk: Desk, session: Session, account_id: str, con_id: int) -> None:
-    """Send one position with its market value."""
-    held = desk.world.broker.accounts[account_id].positions[con_id]
-    session.send(
-        holdings.portfolio(
-            account_id,
-            desk.world.samples.instruments[con_id],
-            held.quantity,
-            avg_cost=held.avg_cost,
-            price=desk.world.price_of(con_id),
-            realized=held.realized,
-            version=session.version,
-        )
-    )
+    return (shown,) if preview else (shown, fills.order_status(order, version, canceller))

@@ -12,8 +12,8 @@ from ibloop.sim.protocol.wire import (
 )
 
 
-def order_status(order: Order, version: int) -> Fields:
-    """3: where an order stands."""
+def order_status(order: Order, version: int, client_id: int | None = None) -> Fields:
+    """3: where an order stands; `client_id` is who cancelled it, if not its owner."""
     return (
         "3",
         str(order.order_id),
@@ -22,10 +22,10 @@ def order_status(order: Order, version: int) -> Fields:
         size_text(order.remaining, version),
         double_text(order.avg_fill_price),
         str(order.perm_id),
-        "0",
+        str(order.parent_id),
         double_text(order.last_fill_price),
-        str(order.client_id),
-        "",
+        str(order.client_id if client_id is None else client_id),
+        order.why_held,
         "0.0",
     )
 
@@ -38,7 +38,7 @@ def exec_details(req_id: int, execution: Execution, instrument: Instrument, vers
         *(execution.exec_id, time_text(execution.time, version)),
         *(execution.account, execution.exchange, execution.action.execution_side),
         *(size_text(execution.shares, version), double_text(execution.price)),
-        *(str(execution.perm_id), str(execution.client_id), "0"),
+        *(str(execution.perm_id), str(execution.client_id), str(int(execution.liquidation))),
         *(size_text(execution.cum_quantity, version), double_text(execution.avg_price)),
         *(execution.order_ref, "", "", "", "2"),
     ]
@@ -47,6 +47,11 @@ def exec_details(req_id: int, execution: Execution, instrument: Instrument, vers
     if version >= Since.SUBMITTER:
         fields.append("")
     return tuple(fields)
+
+
+def order_bound(order: Order) -> Fields:
+    """100: the order id an order of the trading window was given."""
+    return ("100", str(order.perm_id), str(order.client_id), str(order.order_id))
 
 
 def commission_report(execution: Execution) -> Fields:

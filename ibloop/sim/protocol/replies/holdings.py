@@ -63,3 +63,37 @@ def account_multi(
 ) -> Fields:
     """73: one account value under a multi request."""
     return ("73", "1", str(req_id), account, model, key, value, currency)
+
+
+def position_multi(
+    req_id: int,
+    account: str,
+    instrument: Instrument,
+    quantity: Decimal,
+    avg_cost: Decimal,
+    version: int,
+) -> Fields:
+    """71: a position under a multi request; the model code at its end is always empty."""
+    contract = contract_eleven(instrument, instrument.primary_exchange)
+    size = size_text(quantity, version)
+    return ("71", "1", str(req_id), account, *contract, size, double_text(avg_cost), "")
+
+
+def pnl(req_id: int, daily: Decimal, unrealized: Decimal, realized: Decimal) -> Fields:
+    """94: the profit of an account, USD."""
+    return ("94", str(req_id), *(double_text(item) for item in (daily, unrealized, realized)))
+
+
+def pnl_single(
+    req_id: int,
+    quantity: Decimal,
+    *,
+    daily: Decimal,
+    unrealized: Decimal,
+    realized: Decimal | None,
+    value: Decimal,
+    version: int,
+) -> Fields:
+    """95: the profit of a position and its value, USD; None is written as unset."""
+    amounts = (double_text(item) for item in (daily, unrealized, realized, value))
+    return ("95", str(req_id), size_text(quantity, version), *amounts)

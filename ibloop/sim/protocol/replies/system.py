@@ -45,6 +45,37 @@ def user_info(req_id: int) -> Fields:
     return ("107", str(req_id), "")
 
 
+def soft_dollar_tiers(req_id: int) -> Fields:
+    """77: no soft dollar tiers."""
+    return ("77", str(req_id), "0")
+
+
+def family_codes(accounts: Sequence[str]) -> Fields:
+    """78: the accounts, none of which belongs to a family."""
+    codes = (text for account in accounts for text in (account, ""))
+    return ("78", str(len(accounts)), *codes)
+
+
+def depth_exchanges() -> Fields:
+    """80: no exchange shows its depth."""
+    return ("80", "0")
+
+
+def news_providers() -> Fields:
+    """85: no news provider is subscribed to."""
+    return ("85", "0")
+
+
+def scanner_parameters() -> Fields:
+    """19: a document without a scanner."""
+    return ("19", "1", '<?xml version="1.0" encoding="UTF-8"?><ScanParameterResponse/>')
+
+
+def smart_components(req_id: int) -> Fields:
+    """82: no letters for exchanges."""
+    return ("82", str(req_id), "0")
+
+
 def end(message_id: int, *values: object) -> Fields:
     """Mark the end of an answer (52-55, 57, 62, 64, 74), with its literal version 1."""
     return (str(message_id), "1", *map(str, values))

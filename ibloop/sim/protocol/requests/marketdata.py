@@ -26,6 +26,22 @@ class ContractDetails:
     contract: ContractKey
 
 
+@dataclass(frozen=True, slots=True)
+class MatchingSymbols:
+    """81: which instruments begin like this, or have it in their name."""
+
+    req_id: int
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class OptionParameters:
+    """78: the option chains of an underlying."""
+
+    req_id: int
+    con_id: int
+
+
 def _market_data(reader: FieldReader, _version: int) -> MarketData:
     reader.skip(1)
     req_id = reader.integer()
@@ -47,10 +63,22 @@ def _contract_details(reader: FieldReader, version: int) -> ContractDetails:
     return request
 
 
+def _matching_symbols(reader: FieldReader, _version: int) -> MatchingSymbols:
+    return MatchingSymbols(reader.integer(), reader.text())
+
+
+def _option_parameters(reader: FieldReader, _version: int) -> OptionParameters:
+    req_id = reader.integer()
+    reader.skip(3)
+    return OptionParameters(req_id, reader.integer())
+
+
 PARSERS: Parsers = {
     1: _market_data,
     2: by_id("cancel_market_data", 1),
     9: _contract_details,
     59: by_id("market_data_type", 1),
+    78: _option_parameters,
+    81: _matching_symbols,
     91: by_id("market_rule", 0),
 }

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from ibloop.sim.model import ContractKey, OrderTicket
-from ibloop.sim.protocol.requests.kinds import Bare, ById, Parsers, bare, by_id
+from ibloop.sim.protocol.requests.kinds import Bare, ById, Parser, Parsers, bare, by_id
 from ibloop.sim.protocol.requests.placeorder import read_place_order
-from ibloop.sim.protocol.wire import FieldReader, Since
+from ibloop.sim.protocol.wire import INTEGER_MAX, FieldReader, Since
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class PlaceOrder:
 class Executions:
     """7: today's executions that pass the filter; empty fields let everything pass.
 
-    `time` is `yyyymmdd-hh:mm:ss` or `yyyymmdd hh:mm:ss zone`; `dates` are `yyyymmdd`.
+    `time` is `yyyymmdd-hh:mm:ss` or `yyyymmdd hh:mm:ss zone`; `dates` are `yyyymmdd`, `days` is
+    how many days back from today, both widening the day to others.
     """
 
     req_id: int
@@ -31,6 +32,8 @@ class Executions:
     symbol: str
     sec_type: str
     side: str
+    exchange: str = ""
+    days: int = 0
     dates: tuple[str, ...] = ()
 
 
@@ -55,14 +58,25 @@ def _global_cancel(reader: FieldReader, version: int) -> Bare:
 def _executions(reader: FieldReader, version: int) -> Executions:
     reader.skip(1)
     req_id, client_id = reader.integer(), reader.integer()
-    account, time, symbol, sec_type = (reader.text() for _ in range(4))
-    reader.skip(1)
-    side = reader.text()
-    dates: tuple[str, ...] = ()
+    account, time, symbol, sec_type, exchange, side = (reader.text() for _ in range(6))
+    days, dates = 0, tuple[str, ...]()
     if version >= Since.EXECUTION_DATES:
-        reader.skip(1)
-        dates = tuple(reader.text() for _ in range(reader.integer()))
-    return Executions(req_id, client_id, account, time, symbol, sec_type, side, dates)
+        days = reader.integer()
+        dates = tuple(reader.text() for _ in range(reader.count()))
+    days = 0 if days == INTEGER_MAX else days
+    return Executions(
+        req_id, client_id, account, time, symbol, sec_type, side, exchange, days, dates
+    )
+
+
+def _switch(name: str, skip: int) -> Parser:
+    """Return the parser of a request with a boolean, which becomes the number 0 or 1."""
+
+    def read(reader: FieldReader, _version: int) -> ById:
+        reader.skip(skip)
+        return ById(name, int(reader.flag()))
+
+    return read
 
 
 PARSERS: Parsers = {
@@ -70,8 +84,8 @@ PARSERS: Parsers = {
     4: _cancel_order,
     5: bare("open_orders", 1),
     7: _executions,
-    15: by_id("auto_open_orders", 1),
+    15: _switch("auto_open_orders", 1),
     16: bare("all_open_orders", 1),
     58: _global_cancel,
-    99: bare("completed_orders", 1),
+    99: _switch("completed_orders", 0),
 }

@@ -1,7 +1,7 @@
 """Read placeOrder (message 3), the one request whose layout fills a page.
 
-Groups follow section 4.1 of IB's field order: every field is consumed, so that a client with a
-layout of its own is caught by FieldReader.end(); only what the broker simulates is kept.
+Groups follow section 4.1 of IB's field order: every field is consumed, so that what is left over
+can be seen and logged; only what the broker simulates is kept.
 """
 
 from decimal import Decimal
@@ -36,18 +36,15 @@ _CONDITION_FIELDS = {1: 6, 3: 3, 4: 3, 5: 4, 6: 5, 7: 5}
 # An attribute that changes how an order works must not be dropped in silence: the order is
 # refused. Pairs of field name and what to call it.
 _UNSERVED = (
-    ("ocaGroup", "one-cancels-all groups"),
     ("goodAfterTime", "good-after times"),
     ("deltaNeutralOrderType", "delta neutral orders"),
     ("hedgeType", "hedge orders"),
-    ("algoStrategy", "algo strategies"),
     ("adjustedOrderType", "adjusted orders"),
     ("minQty", "minimum quantities"),
     ("cashQty", "cash quantities"),
     ("faGroup", "advisor groups"),
     ("discretionaryAmt", "discretionary amounts"),
     ("displaySize", "display sizes"),
-    ("parentId", "attached orders"),
     ("allOrNone", "all-or-none orders"),
 )
 
@@ -91,14 +88,21 @@ def read_place_order(reader: FieldReader, version: int) -> tuple[int, ContractKe
     if increment is not None and increment > 0:
         unserved = "scale orders"
         reader.skip(7)
-    raw |= _read_algo(reader)
+    raw |= reader.texts("scaleTable activeStartTime activeStopTime hedgeType")
+    if raw["hedgeType"]:
+        reader.skip(1)
+    reader.skip(4)
+    if reader.flag():
+        reader.skip(3)
+    raw |= reader.texts("algoStrategy")
+    params = _read_algo_params(reader) if raw["algoStrategy"] else ()
+    raw |= reader.texts("algoId whatIf orderMiscOptions solicited randomizeSize randomPrice")
     if raw["orderType"] in {"PEG BENCH", "PEGBENCH"}:
         reader.skip(5)
     unserved = _read_conditions(reader) or unserved
     raw |= reader.texts(_ADJUSTED)
     _skip_newer(reader, version, contract.exchange, raw["orderType"])
-    reader.end()
-    return order_id, contract, _ticket(raw, unserved)
+    return order_id, contract, _ticket(raw, params, unserved)
 
 
 def _read_legs(reader: FieldReader) -> str:
@@ -115,18 +119,9 @@ def _count(reader: FieldReader) -> int:
     return count
 
 
-def _read_algo(reader: FieldReader) -> dict[str, str]:
-    """Read scaleTable up to randomizePrice: hedge, delta neutral contract and algo groups."""
-    raw = reader.texts("scaleTable activeStartTime activeStopTime hedgeType")
-    if raw["hedgeType"]:
-        reader.skip(1)
-    reader.skip(4)
-    if reader.flag():
-        reader.skip(3)
-    raw |= reader.texts("algoStrategy")
-    if raw["algoStrategy"]:
-        reader.skip(2 * _count(reader))
-    return raw | reader.texts("algoId whatIf orderMiscOptions solicited randomizeSize randomPrice")
+def _read_algo_params(reader: FieldReader) -> tuple[str, ...]:
+    """Read an algo's parameters: tag, value, tag, value."""
+    return tuple(reader.text() for _ in range(2 * reader.count()))
 
 
 def _read_conditions(reader: FieldReader) -> str:
@@ -176,7 +171,7 @@ def _skip_peg(reader: FieldReader, exchange: str, order_type: str) -> None:
         reader.skip(2)
 
 
-def _ticket(raw: dict[str, str], unserved: str) -> OrderTicket:
+def _ticket(raw: dict[str, str], params: tuple[str, ...], unserved: str) -> OrderTicket:
     for name, called in _UNSERVED:
         if not unserved and _is_set(raw[name]):
             unserved = called
@@ -194,6 +189,16 @@ def _ticket(raw: dict[str, str], unserved: str) -> OrderTicket:
         hidden=flag(raw["hidden"]),
         what_if=flag(raw["whatIf"]),
         unserved=unserved,
+        aux_price=number(raw["auxPrice"]),
+        trail_stop=number(raw["trailStopPrice"]) or None,
+        trailing_percent=number(raw["trailingPercent"]) or None,
+        trigger_method=integer(raw["triggerMethod"]),
+        oca_group=raw["ocaGroup"],
+        oca_type=integer(raw["ocaType"]),
+        parent_id=integer(raw["parentId"]),
+        algo=raw["algoStrategy"],
+        algo_params=params,
+        override_percentage=flag(raw["overridePercentageConstraints"]),
     )
 
 

@@ -1,105 +1,123 @@
 """Requests for streaming prices and snapshots."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
-
-from ibloop.sim.model import Instrument, Quote
-from ibloop.sim.protocol.replies import system, ticks
+from ibloop.sim.model import Instrument
+from ibloop.sim.protocol.replies import ticks
 from ibloop.sim.protocol.requests.kinds import ById
 from ibloop.sim.protocol.requests.marketdata import MarketData
-from ibloop.sim.protocol.wire import Fields, size_text
-from ibloop.sim.service.desk import Desk, Handlers
-from ibloop.sim.service.handlers.contracts import NOT_FOUND
+from ibloop.sim.service import generics
+from ibloop.sim.service.desk import Desk, Handlers, MarketDataAccess
+from ibloop.sim.service.handlers.contracts import not_found
+from ibloop.sim.service.marketlines import (
+    DELAYED,
+    DELAYED_FROZEN,
+    LINE,
+    LIVE,
+    SNAPSHOT,
+    SNAPSHOT_S_MAX,
+    MarketLine,
+    Snapshot,
+    lines_of,
+)
 from ibloop.sim.service.session import Session
 
-MARKET_LINES_MAX = 100
-LIVE_DATA = 1
-# The kind of subscription a market data line is.
-LINE = "market data"
+NOT_SUBSCRIBED = "Requested market data is not subscribed."
+NEEDS_SUBSCRIPTION = (
+    "Requested market data requires additional subscription for API. See link in 'Market Data"
+    " Connections' dialog for more details.Delayed market data is available."
+)
+WITH_GENERICS = (
+    "Error validating request.-'bW' : cause - Snapshot market data subscription is not applicable"
+    " to generic ticks"
+)
 
-
-@dataclass(slots=True)
-class MarketLine:
-    """One market data subscription: only ticks that changed since the last sample."""
-
-    req_id: int
-    instrument: Instrument
-    sent: dict[int, str] = field(default_factory=dict)
-
-    def sample(self, desk: Desk, session: Session) -> Iterable[Fields]:
-        """Return the ticks that changed since the last sample."""
-        quote = desk.world.quote_of(self.instrument.con_id)
-        return self.changes(quote, desk.world.now(), session.version) if quote else ()
-
-    def changes(self, quote: Quote, now: datetime, version: int) -> list[Fields]:
-        """Return the ticks of a sample, prices together with their sizes."""
-        messages: list[Fields] = []
-        sides = (
-            (1, 0, quote.bid, quote.bid_size, 1),
-            (2, 3, quote.ask, quote.ask_size, 1),
-            (4, 5, quote.last, quote.last_size, 0),
-        )
-        for price_tick, size_tick, price, size, mask in sides:
-            size_now = size_text(size, version)
-            # The price message carries the size too, so either of them changing sends it.
-            moved = self._new(price_tick, f"{price} {size_now}")
-            if moved:
-                messages.append(ticks.tick_price(self.req_id, price_tick, price, size_now, mask))
-            if self._new(size_tick, size_now):
-                messages.append(ticks.tick_size(self.req_id, size_tick, size_now))
-            if moved and price_tick == 4:
-                epoch = str(int(now.timestamp()))
-                messages.append(ticks.tick_string(self.req_id, 45, epoch))
-        if self._new(8, str(quote.volume)):
-            messages.append(ticks.tick_size(self.req_id, 8, str(quote.volume)))
-        day = ((6, quote.high), (7, quote.low), (9, quote.close), (14, quote.open))
-        for tick, price in day:
-            if self._new(tick, str(price)):
-                messages.append(ticks.tick_price(self.req_id, tick, price, "0", 0))
-        halted = "1.0" if quote.halted else "0.0"
-        if self._new(49, halted):
-            messages.append(ticks.tick_generic(self.req_id, 49, halted))
-        return messages
-
-    def _new(self, tick: int, value: str) -> bool:
-        if self.sent.get(tick) == value:
-            return False
-        self.sent[tick] = value
-        return True
+# An error's code and text.
+Refusal = tuple[int, str]
 
 
 def market_data(desk: Desk, session: Session, request: MarketData) -> None:
     """Begin a stream, or send one snapshot."""
     world, req_id = desk.world, request.req_id
     instrument = world.samples.find(request.contract)
-    lines = sum(kind == LINE for kind, _ in session.subscriptions)
     if instrument is None:
-        session.error(req_id, 200, NOT_FOUND, world.now())
-    elif (LINE, req_id) in session.subscriptions:
-        session.error(req_id, 322, "Error processing request.-Duplicate ticker id", world.now())
-    elif not request.snapshot and lines >= MARKET_LINES_MAX:
-        session.error(req_id, 101, "Max number of tickers has been reached.", world.now())
+        session.error(req_id, 200, not_found(world, request.contract), world.now())
+        return
+    refusal = _invalid(desk, session, request) or _unsubscribed(desk, session, instrument)
+    if refusal is not None:
+        session.error(req_id, *refusal, world.now())
+        return
+    if session.market_data_type >= DELAYED and desk.options.market_data != MarketDataAccess.LIVE:
+        text = f"{NOT_SUBSCRIBED} Displaying delayed market data."
+        session.error(req_id, 10167, text, world.now())
+    session.send(ticks.tick_req_params(req_id, instrument))
+    _begin(desk, session, request, instrument)
+
+
+def _begin(desk: Desk, session: Session, request: MarketData, instrument: Instrument) -> None:
+    req_id, kind = request.req_id, session.market_data_type
+    delayed = kind in {DELAYED, DELAYED_FROZEN}
+    wanted = None if delayed else generics.Generics.of(req_id, request.generic_ticks)
+    line = MarketLine(req_id, instrument, kind, wanted)
+    if request.snapshot:
+        snapshot = Snapshot(line, desk.world.monotonic_s() + SNAPSHOT_S_MAX)
+        session.subscriptions[SNAPSHOT, req_id] = snapshot
+        session.line.write(snapshot.sample(desk, session))
+    elif generics.NEWS_ONLY not in request.generic_ticks:
+        session.subscriptions[LINE, req_id] = line
+        session.line.write(line.sample(desk, session))
     else:
-        line = MarketLine(req_id, instrument)
-        session.send(ticks.tick_req_params(req_id, instrument))
-        session.send(ticks.market_data_type(req_id, LIVE_DATA))
-        session.send(*line.sample(desk, session))
-        if request.snapshot:
-            session.send(system.end(57, req_id))
-        else:
-            session.subscriptions[LINE, req_id] = line
+        session.subscriptions[LINE, req_id] = Silence()
+
+
+class Silence:
+    """A line for news alone, of which there are none."""
+
+    def sample(self, desk: Desk, session: Session) -> bytes:  # noqa: ARG002 - the protocol's
+        """Return nothing."""
+        return b""
+
+
+def _invalid(desk: Desk, session: Session, request: MarketData) -> Refusal | None:
+    """Return why a gateway would not begin this stream, whoever asks."""
+    lines, limit = lines_of(session), desk.options.market_data_lines
+    complaint = generics.illegal(request.generic_ticks)
+    if request.req_id in lines:
+        return 322, "Error processing request.-Duplicate ticker id"
+    if complaint:
+        return 321, complaint
+    if request.snapshot and request.generic_ticks:
+        return 321, WITH_GENERICS
+    if not request.snapshot and limit and len(lines) >= limit:
+        return 101, "Max number of tickers has been reached."
+    return None
+
+
+def _unsubscribed(desk: Desk, session: Session, instrument: Instrument) -> Refusal | None:
+    """Return what the login is told when it is not entitled to the data, None when it is."""
+    access, wants_delayed = desk.options.market_data, session.market_data_type >= DELAYED
+    if access == MarketDataAccess.LIVE or (access == MarketDataAccess.DELAYED and wants_delayed):
+        return None
+    if access == MarketDataAccess.DELAYED:
+        source = f"{instrument.symbol} {instrument.primary_exchange}/TOP/ALL"
+        return 10089, NEEDS_SUBSCRIPTION + source
+    if wants_delayed:
+        return 10168, f"{NOT_SUBSCRIBED} Delayed market data is not enabled."
+    return 354, NOT_SUBSCRIBED
 
 
 def cancel_market_data(desk: Desk, session: Session, request: ById) -> None:
     """End a stream."""
-    if session.subscriptions.pop((LINE, request.req_id), None) is None:
+    kinds = [kind for kind in (LINE, SNAPSHOT) if (kind, request.req_id) in session.subscriptions]
+    for kind in kinds:
+        del session.subscriptions[kind, request.req_id]
+    if not kinds:
         text = f"Can't find EId with tickerId:{request.req_id}"
         session.error(request.req_id, 300, text, desk.world.now())
 
 
-def market_data_type(_desk: Desk, _session: Session, _request: ById) -> None:
-    """Accept reqMarketDataType in silence: the simulated subscription always has live data."""
+def market_data_type(_desk: Desk, session: Session, request: ById) -> None:
+    """Take the type of the data asked for from now on; real gateways accept nonsense in silence."""
+    if LIVE <= request.req_id <= DELAYED_FROZEN:
+        session.market_data_type = request.req_id
 
 
 HANDLERS: Handlers = {

@@ -1,33 +1,35 @@
 """Requests that place, change, end or list orders and executions."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from ibloop.sim.brokerage.checks import parse_good_till
-from ibloop.sim.model import NEW_YORK, ZERO, Execution, Order, ReceivedFrame
+from ibloop.sim.model import NEW_YORK, Execution, Order
 from ibloop.sim.protocol import orderlayout
 from ibloop.sim.protocol.replies import fills, system
 from ibloop.sim.protocol.requests.kinds import Bare, ById
 from ibloop.sim.protocol.requests.orders import Executions, PlaceOrder
-from ibloop.sim.service.connections import reset_lines
-from ibloop.sim.service.desk import Desk, Handlers
+from ibloop.sim.protocol.wire import Fields
+from ibloop.sim.service.desk import ALL, Desk, Handlers
 from ibloop.sim.service.session import Session
 from ibloop.sim.service.telling import deliver, order_messages
+
+# What a session holds of these two needs no request id.
+AUTO_BIND = ("auto_open_orders", -1)
+COMPLETED = ("completed_orders", -1)
+# A gateway remembers no more days of executions than these.
+DAYS_MAX = 7
 
 # ---------------------------------------------------------------------- entry
 
 
 def place_order(desk: Desk, session: Session, request: PlaceOrder) -> None:
-    """Take a placeOrder: note it, let the broker judge it, and match it at once."""
+    """Take a placeOrder: let the broker judge it, and match it at once."""
     world, ticket, client_id = desk.world, request.ticket, session.client_id or 0
     instrument = world.samples.find(request.contract)
     symbol = instrument.symbol if instrument else request.contract.symbol
-    _note_placed(desk, client_id, request, symbol)
     fresh = world.broker.order_of(client_id, request.order_id) is None and not ticket.what_if
-    if fresh and desk.faults.swallow(symbol):
-        world.commit()
-        return
-    # Before the order is worked: the client must not hear of it on the dying connection.
-    reset_lines(desk, [session], placed=True)
     events = world.broker.place(
         client_id,
         request.order_id,
@@ -42,61 +44,35 @@ def place_order(desk: Desk, session: Session, request: PlaceOrder) -> None:
 
 def cancel_order(desk: Desk, session: Session, request: ById) -> None:
     """Take a cancelOrder."""
-    client_id, order_id = session.client_id or 0, request.req_id
-    order = desk.world.broker.order_of(client_id, order_id)
-    _note(desk, client_id, "cancelOrder", order_id, order)
-    deliver(desk, desk.world.broker.cancel(client_id, order_id, desk.world.now()))
+    world, client_id = desk.world, session.client_id or 0
+    foreign = desk.options.foreign_cancel
+    deliver(desk, world.broker.cancel(client_id, request.req_id, world.now(), foreign=foreign))
 
 
-def global_cancel(desk: Desk, session: Session, _request: Bare) -> None:
+def global_cancel(desk: Desk, _session: Session, _request: Bare) -> None:
     """Take a reqGlobalCancel: every live order of every client ends."""
-    _note(desk, session.client_id or 0, "globalCancel", 0)
     deliver(desk, desk.world.broker.cancel_all(desk.world.now()))
 
 
-def _note_placed(desk: Desk, client_id: int, request: PlaceOrder, symbol: str) -> None:
-    world, ticket = desk.world, request.ticket
-    world.receive(
-        ReceivedFrame(
-            seq=len(world.frames) + 1,
-            received_at=world.now(),
-            client_id=client_id,
-            kind="placeOrder",
-            order_id=request.order_id,
-            order_ref=ticket.order_ref,
-            symbol=symbol,
-            action=ticket.action,
-            quantity=ticket.quantity,
-            limit_price=ticket.limit_price if ticket.order_type == "LMT" else None,
-        )
-    )
-
-
-def _note(desk: Desk, client_id: int, kind: str, order_id: int, order: Order | None = None) -> None:
-    desk.world.receive(
-        ReceivedFrame(
-            seq=len(desk.world.frames) + 1,
-            received_at=desk.world.now(),
-            client_id=client_id,
-            kind=kind,
-            order_id=order_id,
-            order_ref=order.order_ref if order else "",
-            symbol=order.symbol if order else "",
-            action=order.action if order else "",
-            quantity=order.quantity if order else ZERO,
-            limit_price=order.limit_price if order else None,
-        )
-    )
-
-
-# ---------------------------------------------------------------------- lists
+# ---------------------------------------------------------------------- open orders
 
 
 def open_orders(desk: Desk, session: Session, request: Bare) -> None:
-    """Answer reqOpenOrders (own orders) and reqAllOpenOrders."""
-    orders = desk.world.broker.live_orders()
-    if request.name == "open_orders":
-        orders = [order for order in orders if order.client_id == session.client_id]
+    """Answer reqOpenOrders and reqAllOpenOrders.
+
+    The first is for a client's own orders. Client 0 has the manual ones too, which get an order
+    id by that; the master client sees all.
+    """
+    own = request.name == "open_orders"
+    if own and session.client_id == 0:
+        session.send(*bind_manual(desk))
+    everybody = not own or desk.options.visibility == ALL
+    everybody = everybody or session.client_id == desk.options.master_client_id
+    orders = [
+        order
+        for order in desk.world.broker.live_orders()
+        if everybody or order.client_id == session.client_id
+    ]
     for order in orders:
         instrument = desk.world.samples.instruments[order.con_id]
         session.send(*order_messages(order, instrument, session.version))
@@ -104,27 +80,87 @@ def open_orders(desk: Desk, session: Session, request: Bare) -> None:
     desk.faults.asked({order.perm_id for order in orders})
 
 
-def auto_open_orders(desk: Desk, session: Session, _request: ById) -> None:
-    """Refuse reqAutoOpenOrders to all but client 0; there are no manual orders to bind."""
+def bind_manual(desk: Desk) -> list[Fields]:
+    """Give the orders of the trading window order ids of client 0; return what to tell it.
+
+    Raises: SimError when the state file cannot be written.
+    """
+    broker = desk.world.broker
+    bound = [broker.bind(broker.orders[perm_id]) for perm_id in tuple(broker.manual)]
+    desk.world.commit()
+    return [fills.order_bound(order) for order in bound]
+
+
+@dataclass(frozen=True, slots=True)
+class AutoBind:
+    """Subscription of client 0 to manual orders: each is bound as soon as it is seen."""
+
+    def sample(self, desk: Desk, session: Session) -> Iterable[Fields]:
+        """Return the bindings of this sample, and the orders under their new ids."""
+        broker = desk.world.broker
+        if not broker.manual:
+            return []
+        orders = tuple(broker.manual)
+        messages = bind_manual(desk)
+        for perm_id in orders:
+            order = broker.orders[perm_id]
+            instrument = desk.world.samples.instruments[order.con_id]
+            messages += order_messages(order, instrument, session.version)
+        return messages
+
+
+def auto_open_orders(desk: Desk, session: Session, request: ById) -> None:
+    """Bind manual orders to client 0 from now on, or no longer; refuse it to all others."""
     if session.client_id != 0:
         text = "Only API connections with clientId set to 0 can set the auto bind TWS orders"
         session.error(-1, 327, f"{text} property.", desk.world.now())
+    elif request.req_id:
+        session.subscriptions[AUTO_BIND] = AutoBind()
+    else:
+        session.subscriptions.pop(AUTO_BIND, None)
 
 
-def completed_orders(desk: Desk, session: Session, _request: Bare) -> None:
-    """Answer reqCompletedOrders: today's finished orders of every client."""
-    world = desk.world
+# ---------------------------------------------------------------------- completed orders
+
+
+def completed_orders(desk: Desk, session: Session, request: ById) -> None:
+    """Answer reqCompletedOrders: today's finished orders of every client, or the API's only."""
+    world, api_only = desk.world, bool(request.req_id)
     today = world.now().astimezone(NEW_YORK).date()
     orders = [
         order
         for order in world.broker.orders.values()
-        if order.completed_at and order.completed_at.astimezone(NEW_YORK).date() == today
+        if order.completed_at
+        and order.completed_at.astimezone(NEW_YORK).date() == today
+        and (order.order_id > 0 or not api_only)
     ]
-    for order in orders:
-        instrument = world.samples.instruments[order.con_id]
-        session.send(orderlayout.completed_order(order, instrument, session.version))
+    session.send(*(_completed(desk, session, order) for order in orders))
     session.send(system.completed_orders_end())
     desk.faults.asked({order.perm_id for order in orders})
+    if desk.options.push_completed:
+        session.subscriptions[COMPLETED] = CompletedFeed(len(world.broker.completed))
+
+
+@dataclass(slots=True)
+class CompletedFeed:
+    """Later completed orders, for a client that asked once; `told` counts those it knows."""
+
+    told: int
+
+    def sample(self, desk: Desk, session: Session) -> Iterable[Fields]:
+        """Return what was completed in this sample."""
+        broker = desk.world.broker
+        fresh = broker.completed[self.told :]
+        self.told = len(broker.completed)
+        return [_completed(desk, session, broker.orders[perm_id]) for perm_id in fresh]
+
+
+def _completed(desk: Desk, session: Session, order: Order) -> Fields:
+    instrument = desk.world.samples.instruments[order.con_id]
+    return orderlayout.completed_order(order, instrument, session.version)
+
+
+# ---------------------------------------------------------------------- executions
 
 
 def executions(desk: Desk, session: Session, request: Executions) -> None:
@@ -133,7 +169,8 @@ def executions(desk: Desk, session: Session, request: Executions) -> None:
     found = [
         execution
         for execution in world.broker.executions
-        if (desk.sees_all(client_id) or execution.client_id == client_id)
+        if not execution.corporate
+        and (desk.sees_all(client_id) or execution.client_id == client_id)
         and _passes(request, execution, world.now())
     ]
     for execution in found:
@@ -148,22 +185,28 @@ def executions(desk: Desk, session: Session, request: Executions) -> None:
 
 def _passes(request: Executions, execution: Execution, now: datetime) -> bool:
     """Tell whether an execution is of the day and fits the filter's non-empty fields."""
-    day = execution.time.astimezone(NEW_YORK).date()
-    if request.dates:
-        if day.strftime("%Y%m%d") not in request.dates:
-            return False
-    elif day != now.astimezone(NEW_YORK).date():
-        return False
     since = parse_good_till(request.time.replace("  ", " ")) if request.time else None
     sides = {"", execution.action, execution.action.execution_side}
     return (
-        request.client_id in {0, execution.client_id}
+        _is_of_day(request, execution, now)
+        and request.client_id in {0, execution.client_id}
         and request.account in {"", execution.account}
-        and request.symbol in {"", execution.symbol}
+        and request.symbol.upper() in {"", execution.symbol}
         and request.sec_type in {"", "STK"}
+        and request.exchange in {"", "SMART", execution.exchange}
         and request.side.upper() in sides
         and (since is None or execution.time >= since.astimezone(UTC))
     )
+
+
+def _is_of_day(request: Executions, execution: Execution, now: datetime) -> bool:
+    """Tell whether an execution is of today, or of the other days a request of 200 names."""
+    day, today = (moment.astimezone(NEW_YORK).date() for moment in (execution.time, now))
+    if day.strftime("%Y%m%d") in request.dates:
+        return True
+    if request.days > 0:
+        return today - timedelta(days=min(request.days, DAYS_MAX)) <= day <= today
+    return not request.dates and day == today
 
 
 HANDLERS: Handlers = {
