@@ -9,7 +9,6 @@ milliseconds and a wall clock can be set back.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ibloop import log
@@ -24,6 +23,7 @@ from ibloop.core.lifecycle import ORDER_AT_BROKER, ORDER_NEVER_SENT, OrderEvent,
 from ibloop.core.model import Evidence, Execution, HaltLevel, Instrument, Moment, Order
 from ibloop.core.recovery import REQUEST_FAILED_CODES, Refusal, hint, needs_evidence
 from ibloop.core.snapshot import is_ours
+from ibloop.daemons.evidence import Pass, Sync
 from ibloop.daemons.lineage import Lineage
 from ibloop.daemons.order_judge import OrderJudge
 from ibloop.daemons.order_sender import OrderSender
@@ -44,26 +44,6 @@ LINK_LOST, LINK_RESTORED = frozenset({1100, 1300, 2110}), frozenset({1101, 1102}
 WORKING = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 
 _log = log.get(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Sync:
-    """The last complete evidence: the number of its pass, when that began, when it was stored."""
-
-    number: int
-    begun: Moment
-    stored_at: datetime
-    evidence: Evidence
-
-
-@dataclass(slots=True)
-class _Pass:
-    """A collection under way; ``sent`` are the orders journalled since it began."""
-
-    number: int
-    begun: Moment
-    sent: set[str] = field(default_factory=set)
-    is_void: bool = False
 
 
 class OrderExecutor:
@@ -93,11 +73,12 @@ class OrderExecutor:
         self._started = clock.now()
         self._judge = OrderJudge(config, self._started, ACTOR)
         self._heard: set[ev.OrderReported] = set()
+        self._costs: dict[str, ev.CommissionReported] = {}
         self._hold: str | None = None
         self._hold_until = 0
         self._next_valid_id = 0
         self._link_up = True
-        self._pass: _Pass | None = None
+        self._pass: Pass | None = None
         self._passes = 0
         self._rest_until_ns = 0
         self._wanted = False
@@ -238,7 +219,7 @@ class OrderExecutor:
         due = last is None or now.age_s(last.begun) > EVIDENCE_INTERVAL_S
         if due or self._wanted or self._overdue(now):
             self._passes += 1
-            self._pass = _Pass(self._passes, now)
+            self._pass = Pass(self._passes, now)
             self._wanted = False
             self._rest(now, EVIDENCE_SPACING_S)
             self._broker.collect_evidence()
@@ -268,6 +249,8 @@ class OrderExecutor:
         self.sync = None
         self._judge.start_over(self._clock.now())
         self._heard.clear()
+        # Evidence tells executions together with their costs.
+        self._costs.clear()
         if self._pass is not None:
             # Its end is still to come, and a pass under way would be joined by a new one.
             self._pass.is_void = True
@@ -281,9 +264,7 @@ class OrderExecutor:
             case ev.Executed(execution):
                 self._executed(tx, execution, now)
             case ev.CommissionReported():
-                fills.record_commission(
-                    tx, event.exec_id, event.commission, event.realized_pnl, now.utc, ACTOR
-                )
+                self._costed(tx, event, now.utc)
             case ev.ErrorReported():
                 self._error_reported(tx, event, now.utc)
             case ev.Connected():
@@ -307,10 +288,18 @@ class OrderExecutor:
         if execution.account != self._config.account:
             return
         fills.record(tx, execution, self._stamp(now), ACTOR)
+        if cost := self._costs.pop(execution.exec_id, None):
+            self._costed(tx, cost, now.utc)
         ref = execution.client_order_id
         row = orders.find(tx.db, ref) if is_ours(ref) else None
         if is_ours(ref) and (row is None or row.order.sent_at is None or row.order.remaining < 0):
             self._hold_for_evidence(f"an execution of {ref} cannot be explained")
+
+    def _costed(self, tx: Tx, cost: ev.CommissionReported, now: datetime) -> None:
+        """Store what an execution cost, or keep it until the execution is told of, too."""
+        told = (cost.exec_id, cost.commission, cost.realized_pnl)
+        if not fills.record_commission(tx, *told, now, ACTOR):
+            self._costs[cost.exec_id] = cost
 
     def _hold_for_evidence(self, why: str) -> None:
         """Send nothing until a collection that begins from now on has told what it means."""

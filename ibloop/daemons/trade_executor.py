@@ -26,7 +26,8 @@ from ibloop.core.lifecycle import (
 from ibloop.core.model import HaltLevel, Mode, Moment, Order, Side
 from ibloop.core.outcome import Outcome, outcome, rejections_in_a_row
 from ibloop.daemons.comparing import POSITION_LAG, broken_promises, standing_breaks
-from ibloop.daemons.order_executor import ACTOR, WORKING, OrderExecutor, Sync
+from ibloop.daemons.evidence import Sync
+from ibloop.daemons.order_executor import ACTOR, WORKING, OrderExecutor
 from ibloop.daemons.run_commands import RunCommands, move_run
 from ibloop.daemons.run_planner import RunPlanner
 
