@@ -171,6 +171,11 @@ def unrecorded(evidence: Evidence, known: Iterable[str]) -> tuple[str, ...]:
 
     One is enough to know that the ledger is older than the truth (promise P15).
     """
-    seen = {o.client_order_id for o in (*evidence.open_orders, *evidence.completed_orders)}
-    seen |= {e.client_order_id for e in evidence.executions}
-    return tuple(sorted(ref for ref in seen - set(known) if is_ours(ref)))
+    return tuple(sorted(ref for ref in shown_refs(evidence) - set(known) if is_ours(ref)))
+
+
+def shown_refs(evidence: Evidence) -> frozenset[str]:
+    """Return the references of everything that the broker shows, ours and foreign."""
+    orders = (*evidence.open_orders, *evidence.completed_orders)
+    refs = {o.client_order_id for o in orders} | {e.client_order_id for e in evidence.executions}
+    return frozenset(refs - {""})

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from ibloop.adapters.ledger import acceptances, account, fills, orders, runs
+from ibloop.adapters.ledger import acceptances, account, audit, fills, orders, runs
 from ibloop.adapters.ledger.acceptances import Baseline
 from ibloop.adapters.ledger.connection import Connection
 from ibloop.adapters.ledger.runs import Run
 from ibloop.core import promises
 from ibloop.core.invariant import present
-from ibloop.core.model import ZERO, Evidence, Position
+from ibloop.core.model import ZERO, Evidence, Order, Position
+from ibloop.core.recovery import shown_refs
 
 POSITION_LAG = timedelta(seconds=10)
 """How long positions may trail an execution at a real gateway."""
@@ -20,14 +21,18 @@ POSITION_LAG = timedelta(seconds=10)
 def broken_promises(
     db: Connection, run: Run, evidence: Evidence, account_id: str
 ) -> tuple[promises.Broken, ...]:
-    """Return the broken promises about the whole account and about this run's positions."""
+    """Return the broken promises about the account and about this run's positions.
+
+    What no run has examined yet is: whatever has changed since one did, and all the broker shows.
+    """
+    sent, executed = _unexamined(db, evidence)
     lines = runs.plan_lines(db, run.run_id, run.attempt)
     baseline = {line.symbol: line.baseline_quantity for line in lines}
     since = fills.recorded_after(db, present(run.baseline_at, "baseline"))
     return (
         *promises.check(
-            [row.order for row in orders.all_sent(db)],
-            [_as_fill(fill) for fill in fills.everything(db)],
+            sent,
+            executed,
             (*evidence.open_orders, *evidence.completed_orders),
             evidence.executions,
             account_id,
@@ -35,6 +40,21 @@ def broken_promises(
         ),
         *promises.position_breaks(baseline, [_as_fill(f) for f in since], evidence.positions),
     )
+
+
+def _unexamined(db: Connection, evidence: Evidence) -> tuple[list[Order], list[promises.Fill]]:
+    """Return the sent orders that may break a promise, and their fills and the foreign ones.
+
+    The audit log tells what has changed: it grows in one direction, whatever the clock does.
+    """
+    since = runs.examined_seq(db)
+    shown = {promises.exec_base(e.exec_id) for e in evidence.executions}
+    executed = fills.by_base(db, shown | audit.subjects_after(db, since, "fill"))
+    refs = shown_refs(evidence) | audit.subjects_after(db, since, "order")
+    refs |= {fill.client_order_id for fill in executed if fill.client_order_id is not None}
+    sent = [row.order for row in orders.find_all(db, refs) if row.order.sent_at is not None]
+    foreign = [fill for fill in executed if fill.client_order_id is None]
+    return sent, [_as_fill(fill) for fill in (*fills.of_orders(db, refs), *foreign)]
 
 
 def standing_breaks(

@@ -7,7 +7,7 @@ from ibloop.adapters.ledger import acceptances, fills, orders
 from ibloop.adapters.ledger.connection import Connection
 from ibloop.core.lifecycle import ORDER_TERMINAL, OrderState, RunReason
 from ibloop.core.model import Evidence, Order
-from ibloop.core.recovery import unrecorded
+from ibloop.core.recovery import shown_refs, unrecorded
 from ibloop.core.snapshot import is_ours
 
 
@@ -26,19 +26,25 @@ def find_trouble(db: Connection, evidence: Evidence) -> Trouble | None:
     Call it after the evidence's executions were stored. An execution of an order this ledger never
     sent counts for ever, although the broker forgets it over night (promise P15).
     """
-    sent = [row.order for row in orders.all_sent(db)]
-    found = (*_strange(db, evidence, sent), *_over_filled(db, sent), *_revived(evidence, sent))
+    sent = _sent(db, evidence)
+    found = (*_strange(db, evidence, sent), *_over_filled(db), *_revived(evidence, sent))
     return next(iter(found), None)
 
 
 def strange_refs(db: Connection, evidence: Evidence) -> tuple[str, ...]:
     """Return the references of ours that this ledger never sent and nobody has accepted."""
-    return _strange_refs(db, evidence, [row.order for row in orders.all_sent(db)])
+    return _strange_refs(db, evidence, _sent(db, evidence))
 
 
 def revived_orders(db: Connection, evidence: Evidence) -> tuple[Order, ...]:
     """Return the orders that have ended, by the ledger, and still work at the broker."""
-    return tuple(_still_alive(evidence, [row.order for row in orders.all_sent(db)]))
+    return tuple(_still_alive(evidence, _sent(db, evidence)))
+
+
+def _sent(db: Connection, evidence: Evidence) -> list[Order]:
+    """Return the orders the evidence shows that this ledger has journalled for sending."""
+    rows = orders.find_all(db, shown_refs(evidence))
+    return [row.order for row in rows if row.order.sent_at is not None]
 
 
 def _strange_refs(db: Connection, evidence: Evidence, sent: Sequence[Order]) -> tuple[str, ...]:
@@ -54,11 +60,10 @@ def _strange(db: Connection, evidence: Evidence, sent: list[Order]) -> Iterator[
         yield Trouble(RunReason.LEDGER_BEHIND, refs[0], detail)
 
 
-def _over_filled(db: Connection, sent: list[Order]) -> Iterator[Trouble]:
+def _over_filled(db: Connection) -> Iterator[Trouble]:
     accepted = acceptances.over_fills(db)
-    for order in sent:
-        known = accepted.get(order.client_order_id, order.quantity)
-        if order.filled_quantity > max(known, order.quantity):
+    for order in (row.order for row in orders.over_filled(db)):
+        if order.filled_quantity > accepted.get(order.client_order_id, order.quantity):
             ref = order.client_order_id
             detail = f"P5: {ref}: {order.filled_quantity} filled of {order.quantity}"
             yield Trouble(RunReason.PROMISE_BROKEN, ref, detail)

@@ -89,6 +89,8 @@ class Loop:
     data: Path
     config: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    commands: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What stands for ``python -m ibloop`` where a daemon is another program."""
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -104,7 +106,7 @@ class Loop:
         for name in names:
             with self.log(name).open("ab") as log:
                 self.running[name] = subprocess.Popen(
-                    [*COMMAND, name, "run", *self.options],
+                    [*self.commands.get(name, COMMAND), name, "run", *self.options],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

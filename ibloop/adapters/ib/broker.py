@@ -122,14 +122,16 @@ class IbBroker(IbSession):
         Ends in exactly one ``EvidenceCollected`` or ``EvidenceFailed`` event. A question that is
         not answered in time also ends the connection: a late answer could pass for the next one's.
         """
-        if self._pass is None:
+        # The event of an ended pass can be taken before the task's callback has run.
+        if self._pass is None or self._pass.done():
             self._pass = asyncio.get_running_loop().create_task(self._collect())
             self._pass.add_done_callback(self._pass_done)
 
     # --- the evidence pass --------------------------------------------------------------------
 
     def _pass_done(self, task: asyncio.Task[None]) -> None:
-        self._pass = None
+        if self._pass is task:
+            self._pass = None
         if task.cancelled():
             self._emit(EvidenceFailed("the pass was cancelled"))
         else:

@@ -102,6 +102,14 @@ def of_subject(db: Connection, subject: str) -> tuple[AuditRow, ...]:
     return tuple(_row(row) for row in found)
 
 
+def subjects_after(db: Connection, seq: int, noun: str) -> frozenset[str]:
+    """Return what the rows after ``seq`` about a noun (``order``, ``fill``) speak of."""
+    found = db.execute(
+        "SELECT DISTINCT subject FROM audit_log WHERE seq > ? AND event GLOB ?", (seq, f"{noun}.*")
+    )
+    return frozenset(str(row[0]) for row in found)
+
+
 def _fault(row: Row, expected_seq: int, expected_prev: str) -> str:
     """Return what is wrong with a row, empty if nothing."""
     if row["seq"] != expected_seq:

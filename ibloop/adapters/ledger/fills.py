@@ -5,7 +5,8 @@ shares): the base is the identity here and the highest NN wins. A commission arr
 possibly for an earlier revision or never; what is known is never replaced by nothing.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -15,7 +16,6 @@ from ibloop.adapters.ledger import audit, orders
 from ibloop.adapters.ledger.connection import Connection, Row, Tx
 from ibloop.adapters.ledger.values import (
     decimal_text,
-    insert_sql,
     optional,
     parse_decimal,
     parse_time,
@@ -44,10 +44,13 @@ _COLUMNS = (
     "recorded_at",
 )
 _SELECT = select_sql("trade_fills", _COLUMNS)
+_STORED = (*_COLUMNS, "order_was_sent")
 _STORE = (
-    insert_sql("trade_fills", _COLUMNS)
-    + " ON CONFLICT (exec_base) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
+    f"INSERT INTO trade_fills ({', '.join(_STORED)})"  # noqa: S608  (constants of ours)
+    f" VALUES ({', '.join(f':{name}' for name in _COLUMNS)}, ifnull((SELECT sent_at IS NOT NULL"
+    " FROM trade_orders WHERE client_order_id = :order_ref), 0))"
+    " ON CONFLICT (exec_base) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _STORED[1:])
 )
 
 
@@ -150,6 +153,24 @@ def of_run(db: Connection, run_id: str) -> tuple[Fill, ...]:
     )
 
 
+def of_orders(db: Connection, client_order_ids: Collection[str]) -> tuple[Fill, ...]:
+    """Return the fills of these orders, earliest first."""
+    return _select(
+        db,
+        "WHERE client_order_id IN (SELECT value FROM json_each(?)) ORDER BY executed_at, exec_base",
+        json.dumps(sorted(client_order_ids)),
+    )
+
+
+def by_base(db: Connection, exec_bases: Collection[str]) -> tuple[Fill, ...]:
+    """Return those of the executions that the ledger has, ours and foreign, earliest first."""
+    return _select(
+        db,
+        "WHERE exec_base IN (SELECT value FROM json_each(?)) ORDER BY executed_at, exec_base",
+        json.dumps(sorted(exec_bases)),
+    )
+
+
 def listing(db: Connection, limit: int) -> tuple[Fill, ...]:
     """Return the newest ``limit`` fills, ours and foreign, newest first."""
     return _select(db, "ORDER BY executed_at DESC, exec_base DESC LIMIT ?", limit)
@@ -185,7 +206,7 @@ def unsent_refs(db: Connection) -> tuple[str, ...]:
     found = db.execute(
         "SELECT DISTINCT f.order_ref FROM trade_fills f"
         " LEFT JOIN trade_orders o ON o.client_order_id = f.order_ref"
-        " WHERE o.sent_at IS NULL ORDER BY f.order_ref"
+        " WHERE f.order_was_sent = 0 AND o.sent_at IS NULL ORDER BY f.order_ref"
     )
     return tuple(str(row[0]) for row in found)
 

@@ -1,5 +1,6 @@
 """The row of ``trade_orders`` and the questions one can ask of it."""
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -90,6 +91,16 @@ def find(db: Connection, client_order_id: str) -> OrderRow | None:
     return _first(db, "client_order_id = ?", client_order_id)
 
 
+def find_all(db: Connection, client_order_ids: Collection[str]) -> tuple[OrderRow, ...]:
+    """Return those of the named orders that the ledger has, in the order they were sent."""
+    found = db.execute(
+        f"{_SELECT} WHERE client_order_id IN (SELECT value FROM json_each(?))"  # noqa: S608
+        " ORDER BY sent_at, ib_order_id",
+        (json.dumps(sorted(client_order_ids)),),
+    )
+    return tuple(_row(row) for row in found)
+
+
 def by_ib_order_id(db: Connection, ib_order_id: int) -> OrderRow | None:
     """Return the order that was given this id of the connection, or ``None``."""
     return _first(db, "ib_order_id = ?", ib_order_id)
@@ -134,6 +145,16 @@ def all_sent(db: Connection) -> tuple[OrderRow, ...]:
     """Return every order that was ever journalled for sending, oldest first."""
     found = db.execute(f"{_SELECT} WHERE sent_at IS NOT NULL ORDER BY sent_at, ib_order_id")
     return tuple(_row(row) for row in found)
+
+
+def over_filled(db: Connection) -> tuple[OrderRow, ...]:
+    """Return every order of which more was filled than ordered, in the order they were sent."""
+    found = db.execute(
+        f"{_SELECT} WHERE CAST(filled_quantity AS REAL) > CAST(quantity AS REAL)"
+        " ORDER BY sent_at, ib_order_id"
+    )
+    rows = tuple(_row(row) for row in found)
+    return tuple(row for row in rows if row.order.filled_quantity > row.order.quantity)
 
 
 def max_ib_order_id(db: Connection) -> int:

@@ -29,6 +29,7 @@ __all__ = [
     "Run",
     "active",
     "claim_next",
+    "examined_seq",
     "find",
     "find_key",
     "insert",
@@ -63,6 +64,9 @@ _COLUMNS = (
 )
 _INSERT = insert_sql("trade_runs", _COLUMNS)
 _SELECT = select_sql("trade_runs", _COLUMNS)
+
+_EXAMINED = (RunState.DONE, RunState.PARTIAL, RunState.FAILED)
+"""Ends that a run reaches only when ledger and broker agree."""
 
 UNDER_WAY = RUN_ACTIVE | {RunState.AWAITING_APPROVAL}
 """States that keep the next run waiting: only one run at a time may change positions."""
@@ -134,11 +138,8 @@ def insert(tx: Tx, run: Run, actor: str) -> None:
 
 def find(db: Connection, id_or_key: str) -> Run | None:
     """Return the run with this id or, failing that, this key; ``None`` if there is neither."""
-    row = db.execute(
-        f"{_SELECT} WHERE run_id = :name OR run_key = :name ORDER BY run_id = :name DESC LIMIT 1",
-        {"name": id_or_key},
-    ).fetchone()
-    return None if row is None else _run(row)
+    row = db.execute(f"{_SELECT} WHERE run_id = ?", (id_or_key,)).fetchone()
+    return find_key(db, id_or_key) if row is None else _run(row)
 
 
 def find_key(db: Connection, run_key: str) -> Run | None:
@@ -155,6 +156,19 @@ def listing(db: Connection, limit: int, status: RunState | None = None) -> tuple
         {"status": status, "limit": limit},
     )
     return tuple(_run(row) for row in found)
+
+
+def examined_seq(db: Connection) -> int:
+    """Return the number in the audit log up to which every promise has been asked; 0 for none.
+
+    A run that ended has asked them: it is the one of its basis, for what came later may have
+    come after the question.
+    """
+    sql = (
+        "SELECT ifnull(max(seq), 0) FROM audit_log WHERE event = 'run.basis_set' AND subject ="
+        " (SELECT run_id FROM trade_runs WHERE status = ? ORDER BY created_at DESC LIMIT 1)"
+    )
+    return max(int(db.execute(sql, (state,)).fetchone()[0]) for state in _EXAMINED)
 
 
 def newest_basis(db: Connection) -> tuple[str, int, datetime] | None:

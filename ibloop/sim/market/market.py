@@ -100,6 +100,7 @@ class Market:
         self._grids: dict[Decimal, Grid] = {}
         self._stocks: dict[int, Stock] = {}
         self._quotes: dict[int, tuple[Sampled, Pin | None, Quote]] = {}
+        self._ends: dict[int, tuple[tuple[int, Phase, Scales], tuple[int, int]]] = {}
         self._entered = Moment(0.0, 0)
         self._instant = _instant(self._entered)
 
@@ -254,7 +255,6 @@ class Market:
         the quote is the same object again.
         Raises: KeyError for a contract id that is not in the samples.
         """
-        stock = self.stock(con_id)
         sampled = self.sampled(con_id, at)
         if sampled is None:
             return None
@@ -263,6 +263,7 @@ class Market:
         known = self._quotes.get(con_id)
         if known is not None and known[0] is sampled and known[1] == pin:
             return known[2]
+        stock = self._stocks[con_id]
         quote = self._new_quote(stock, sampled)
         quote = pinned(quote, pin, stock.instrument) if pin else quote
         self._quotes[con_id] = (sampled, pin, quote)
@@ -301,14 +302,20 @@ class Market:
 
     def ends(self, con_id: int, sampled: Sampled) -> tuple[int, int]:
         """Return the session's open and the close before it, in ticks; an open of 0 is to come."""
-        stock = self.stock(con_id)
+        key = (sampled.session, sampled.phase, sampled.by)
+        known = self._ends.get(con_id)
+        if known is None or known[0] != key:
+            known = self._ends[con_id] = (key, self._new_ends(self.stock(con_id), sampled))
+        return known[1]
+
+    def _new_ends(self, stock: Stock, sampled: Sampled) -> tuple[int, int]:
         day = self._day_of(stock, sampled.session)
         if day is None:
             return 0, 0
         if sampled.phase is Phase.PRE_MARKET:
             # The new day has not traded yet, and the last close is the prior one.
             following = Moment((sampled.session + 1) * SESSION_S, 0)
-            close = day.bar.close * self.scales(con_id, following).close
+            close = day.bar.close * self.scales(stock.instrument.con_id, following).close
             return 0, stock.grid.count(close)
         opening = stock.grid.count(day.bar.open * sampled.by.open)
         return opening, stock.grid.count(day.prior_close * sampled.by.close)

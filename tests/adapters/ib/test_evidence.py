@@ -41,6 +41,21 @@ async def traded(bench: Any, broker: Any, log: Any, make_order: Any, order_id: i
     return (await log.first(Executed)).execution
 
 
+def test_a_pass_asked_for_at_the_moment_another_ends_ends_too(play: Any, log_of: Any) -> None:
+    """Its end is told before its task is tidied up; who asks in between must not wait for ever."""
+
+    async def scenario(bench: Any) -> None:
+        broker, _, _ = await connected(bench, log_of)
+        for _ in range(3):
+            broker.collect_evidence()
+            async with asyncio.timeout(10):
+                # Without a pause, as a loop with work to do: it sees the end in the next turn.
+                while not any(isinstance(event, EvidenceCollected) for event in broker.events()):
+                    await asyncio.sleep(0)
+
+    play(scenario)
+
+
 def test_a_pass_tells_all_the_broker_knows(play: Any, log_of: Any, make_order: Any) -> None:
     """Open and completed orders of all clients, executions with commissions, positions, figures."""
 

@@ -35,6 +35,17 @@ STATEMENTS: tuple[str, ...] = (
     "CREATE INDEX baselines_by_time ON baselines (taken_at)",
     "CREATE INDEX acceptances_by_kind ON acceptances (kind, subject)",
     "CREATE INDEX audit_log_by_subject ON audit_log (subject, seq)",
+    # What is asked with every order must cost the same however much has gone before.
+    "CREATE INDEX audit_log_corrections ON audit_log (at) WHERE event = 'fill.corrected'",
+    "CREATE INDEX trade_runs_by_key ON trade_runs (run_key)",
+    "CREATE INDEX trade_fills_by_recording ON trade_fills (recorded_at)",
+    # As floating point for the index only: who asks compares the decimals.
+    """CREATE INDEX trade_orders_over_filled ON trade_orders (client_order_id)
+  WHERE CAST(filled_quantity AS REAL) > CAST(quantity AS REAL)""",
+    # 1 once its order was known as sent, which does not change back; 0 is looked up.
+    """ALTER TABLE trade_fills ADD COLUMN
+  order_was_sent INTEGER NOT NULL DEFAULT 0 CHECK (order_was_sent IN (0, 1))""",
+    "CREATE INDEX trade_fills_unsent ON trade_fills (order_ref) WHERE order_was_sent = 0",
     refusal("UPDATE", "acceptances", "rows are never changed"),
     refusal("DELETE", "acceptances", "rows are never deleted"),
 )

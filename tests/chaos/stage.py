@@ -1,0 +1,306 @@
+"""One round: the daemons as processes, what happens to them, the people, healing, the verdict."""
+
+import signal
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ibloop.adapters.ledger import halts, orders, runs
+from ibloop.adapters.ledger.connection import Connection, open_readonly
+from ibloop.adapters.ledger.runs import Run
+from ibloop.adapters.universe import samples_dir
+from ibloop.config import BUILTIN_TOML, parse
+from ibloop.core.lifecycle import ORDER_AT_BROKER, RUN_TERMINAL, OrderState, RunReason, RunState
+from ibloop.core.model import Order
+from tests.chaos import verdict
+from tests.chaos.plan import CHAOS_S, Act, Kind, draw
+from tests.chaos.verdict import Halted
+from tests.e2e.conftest import WELL, Loop
+
+HEAL_S = 90.0
+"""By when everything must be at rest after healing; a retry waits 10 s for positions to settle."""
+RUN_S_MAX = 45.0
+"""After so long an operator ends a run whose orders do not fill."""
+ON_SEND_S_MAX = 2.0
+TICK_S = 0.02
+PEOPLE_S = 1.5
+TARGETS = ("initial", "weekly")
+GRAVE = frozenset(
+    {RunReason.PROMISE_BROKEN, RunReason.LEDGER_BEHIND, RunReason.POSITION_BREAK},
+)
+"""Reasons of a blocked run that no fault can excuse: the ledger has contradicted the broker."""
+
+CHANGES = {
+    "port = 0\n\n[session]": 'port = 0\nsim_args = ["--speed", "10", "--seed", "{seed}"]\n\n[session]',
+    "orders_per_second_max = 20": "orders_per_second_max = 5",
+    "orders_per_day_max = 200": "orders_per_day_max = 2000",
+    "day_turnover_weight_max = 20.0": "day_turnover_weight_max = 500.0",
+    "heartbeat_age_s_max = 10": "heartbeat_age_s_max = 4",
+    "absence_spacing_s = 5": "absence_spacing_s = 1\nack_timeout_s = 3\ndeadline_minutes = 5",
+    "absence_after_expiry_s = 5": "absence_after_expiry_s = 1",
+}
+"""To the built-in profile, so that a run takes some seconds and silence is soon noticed."""
+
+
+def profile(seed: int) -> str:
+    """Return the configuration of a round."""
+    text = BUILTIN_TOML
+    for old, new in CHANGES.items():
+        assert old in text, f"expected {old!r} in the built-in profile"
+        text = text.replace(old, new.replace("{seed}", str(seed)), 1)
+    return text
+
+
+class BrokenError(AssertionError):
+    """A round that has shown a defect."""
+
+
+class Stage:
+    """The daemons of one round, and everything that happens to them."""
+
+    def __init__(self, directory: Path, seed: int, bug: tuple[str, ...] = ()) -> None:
+        """Make the data directory; ``bug`` is the command of an executor with a planted bug."""
+        directory.mkdir(parents=True, exist_ok=True)
+        config = directory / "chaos.toml"
+        config.write_text(profile(seed), encoding="utf-8")
+        self.seed = seed
+        self.story: list[str] = []
+        self._loop = Loop(directory / "data", config)
+        if bug:
+            self._loop.commands["executor"] = bug
+        self._client_id = parse(profile(seed), "chaos").gateway.client_ids.executor
+        self._begun_s = time.monotonic()
+        self._due: list[tuple[float, Kind, str, int]] = []
+        self._halted: list[Halted] = []
+        self._halted_since: datetime | None = None
+        self._keys = 0
+        self._looked_s = 0.0
+        self._absent: set[str] = set()
+
+    def play(self) -> None:
+        """Play the round. Raises: AssertionError with what was broken."""
+        loop = self._loop
+        try:
+            loop.start(*WELL)
+            loop.await_well(*WELL)
+            self._begun_s = time.monotonic()
+            self._queue()
+            for act in draw(self.seed, self._client_id):
+                self._until(act.at_s)
+                if act.on_send:
+                    self._await_send()
+                self._do(act)
+            self._until(CHAOS_S)
+            self._heal()
+            check = loop.ask("db", "check")
+            _demand([] if check.returncode == 0 else [f"db check: {check.stdout}{check.stderr}"])
+        finally:
+            self._end()
+
+    def report(self) -> str:
+        """Return what a person needs who has to find out why."""
+        told = "\n".join(self.story)
+        return f"seed {self.seed}:\n{told}\nreplay: make chaos SEEDS=1 FIRST={self.seed}"
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def _now_s(self) -> float:
+        return time.monotonic() - self._begun_s
+
+    def _note(self, text: str) -> None:
+        self.story.append(f"  {self._now_s():6.2f} s  {text}")
+
+    def _until(self, at_s: float) -> None:
+        while self._now_s() < at_s:
+            self._tick()
+            time.sleep(TICK_S)
+
+    def _await_send(self) -> None:
+        """Wait for the next order to be journalled; the socket write is microseconds away."""
+        end_s, before = self._now_s() + ON_SEND_S_MAX, None
+        with closing(self._ledger()) as db:
+            while self._now_s() < end_s:
+                sent = len(orders.all_sent(db))
+                if before is not None and sent > before:
+                    return
+                before = sent
+                if self._is_due():
+                    self._tick()
+                time.sleep(0.001)
+
+    def _is_due(self) -> bool:
+        return any(at_s <= self._now_s() for at_s, *_ in self._due)
+
+    def _tick(self) -> None:
+        """Do what is due: the service manager restarts, the stopped go on, people look."""
+        for item in [item for item in self._due if item[0] <= self._now_s()]:
+            self._due.remove(item)
+            self._undo(*item[1:])
+        for name, process in self._loop.running.items():
+            code = process.poll()
+            if code is not None:
+                log = self._loop.log(name).read_text(encoding="utf-8")[-3000:]
+                raise BrokenError(f"{name} has ended by itself with {code}:\n{log}")
+        if self._now_s() - self._looked_s > PEOPLE_S:
+            self._looked_s = self._now_s()
+            self._people()
+
+    # --- what happens -------------------------------------------------------------------------
+
+    def _do(self, act: Act) -> None:
+        name = act.target
+        if act.kind in {Kind.KILL, Kind.STOP} and name not in self._loop.running:
+            return
+        self._note(str(act))
+        match act.kind:
+            case Kind.KILL:
+                self._loop.kill(name)
+                self._later(act, 0)
+            case Kind.STOP:
+                process = self._loop.running[name]
+                process.send_signal(signal.SIGSTOP)
+                self._later(act, process.pid)
+            case Kind.FAULT:
+                self._loop.control().fault(name, **act.parameters)
+            case Kind.HALT if self._halted_since is None:
+                said = self._loop.ask("halt", "chaos")
+                _demand([] if said.returncode == 0 else [f"halt: {said.stderr}"])
+                self._halted_since = datetime.now(UTC)
+                self._later(act, 0)
+
+    def _later(self, act: Act, pid: int) -> None:
+        self._due.append((self._now_s() + act.seconds, act.kind, act.target, pid))
+
+    def _undo(self, kind: Kind, name: str, pid: int) -> None:
+        """Start what was killed, continue what was stopped unless it was killed, resume."""
+        if kind is Kind.KILL:
+            self._loop.start(name)
+        elif kind is Kind.STOP:
+            process = self._loop.running.get(name)
+            if process is not None and process.pid == pid:
+                process.send_signal(signal.SIGCONT)
+        elif kind is Kind.HALT:
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._halted_since is not None:
+            self._halted.append(Halted(self._halted_since, datetime.now(UTC)))
+            self._halted_since = None
+        said = self._loop.ask("resume", "chaos is over")
+        self._note(f"resume: {said.returncode}")
+
+    # --- people -------------------------------------------------------------------------------
+
+    def _queue(self) -> None:
+        """Ask for the next run; one that the gates block is retried later."""
+        key, targets = f"K{self._keys + 1}", TARGETS[self._keys % len(TARGETS)]
+        path = samples_dir() / f"targets-{targets}.csv"
+        said = self._loop.ask("rebalance", "--targets", path, "--key", key)
+        self._note(f"rebalance {key} to {targets}: {said.returncode}")
+        with closing(self._ledger()) as db:
+            if runs.find_key(db, key) is not None:
+                self._keys += 1
+
+    def _people(self) -> None:
+        """Retry a blocked run, ask for the next when one has ended, as an operator would."""
+        self._look()
+        with closing(self._ledger()) as db:
+            run, unknown = self._run(db), orders.in_states(db, {OrderState.UNKNOWN})
+        if run is None or (run.status in RUN_TERMINAL and self._now_s() < CHAOS_S):
+            self._queue()
+        elif run.status is RunState.BLOCKED and not unknown and self._halted_since is None:
+            said = self._loop.ask("run", "retry", run.run_key)
+            self._note(f"retry {run.run_key} ({run.reason}): {said.returncode}")
+
+    def _look(self) -> None:
+        """Fail at once for what no healing can mend."""
+        with closing(self._ledger()) as db:
+            run = self._run(db)
+        _demand(verdict.always(self._loop.truth(), self._halted))
+        if run is not None and run.reason in GRAVE:
+            raise BrokenError(f"run {run.run_key} is {run.status}: {run.reason}: {run.detail}")
+
+    # --- healing ------------------------------------------------------------------------------
+
+    def _heal(self) -> None:
+        """End every fault, start and continue everything, and demand that all comes to rest."""
+        self._note("heal")
+        self._loop.control().fault("clear")
+        for item in self._due:
+            self._undo(*item[1:])
+        self._due.clear()
+        with closing(self._ledger()) as db:
+            if halts.active(db):
+                self._resume()
+        healed_s = self._now_s()
+        while found := self._unrest():
+            waited_s = self._now_s() - healed_s
+            if waited_s > HEAL_S:
+                raise BrokenError("\n".join(("not at rest after healing:", *found)))
+            if self._now_s() - self._looked_s > PEOPLE_S:
+                self._decide(waited_s)
+            self._tick()
+            time.sleep(0.1)
+        self._note("at rest")
+
+    def _unrest(self) -> list[str]:
+        """Return what is still to be done, or still differs."""
+        ill = [name for name in WELL if not self._is_well(name)]
+        with closing(self._ledger()) as db:
+            run = self._run(db)
+            busy = [row.order for row in orders.in_states(db, ORDER_AT_BROKER)]
+        truth = self._loop.truth()
+        working = [o["orderRef"] for o in truth["orders"] if o["status"] not in verdict.STATES]
+        found = [f"{name} is not well: {self._loop.beat(name)}" for name in ill]
+        found += [f"{order.client_order_id} is {order.status}" for order in busy]
+        found += [f"{ref} works at the broker" for ref in working]
+        if run is None or run.status not in RUN_TERMINAL:
+            found.append(f"run {run and (run.run_key, run.status, run.reason, run.detail)}")
+        return found or verdict.at_rest(self._loop.data / "ibloop.db", truth)
+
+    def _is_well(self, name: str) -> bool:
+        process, beat = self._loop.running.get(name), self._loop.beat(name)
+        return process is not None and (beat.pid, beat.status) == (process.pid, WELL[name])
+
+    def _decide(self, waited_s: float) -> None:
+        """Do what is left to a person who can see the truth."""
+        known = {order["orderRef"] for order in self._loop.truth()["orders"]}
+        with closing(self._ledger()) as db:
+            run = self._run(db)
+            unknown = [row.order for row in orders.in_states(db, {OrderState.UNKNOWN})]
+        lost = {order.client_order_id for order in unknown} - known
+        for ref in sorted(lost & self._absent):
+            self._resolve(next(order for order in unknown if order.client_order_id == ref))
+        self._absent = lost
+        if run is not None and run.status is RunState.EXECUTING and waited_s > RUN_S_MAX:
+            self._note(f"cancel {run.run_key}: {self._loop.ask('run', 'cancel', run.run_key)}")
+
+    def _resolve(self, order: Order) -> None:
+        """Tell the ledger that the broker has nothing of an order.
+
+        One that the broker has must be found by evidence, without a person.
+        """
+        ref = order.client_order_id
+        words = ("--as", "not-sent", "--reason", "not at the broker")
+        said = self._loop.ask("orders", "resolve", ref, *words)
+        self._note(f"resolve {ref} as not-sent: {said.returncode} {said.stderr.strip()[-100:]}")
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def _ledger(self) -> Connection:
+        return open_readonly(self._loop.data / "ibloop.db")
+
+    def _run(self, db: Any) -> Run | None:
+        return runs.find_key(db, f"K{self._keys}")
+
+    def _end(self) -> None:
+        for process in self._loop.running.values():
+            process.send_signal(signal.SIGCONT)
+        self._loop.end()
+
+
+def _demand(broken: list[str]) -> None:
+    if broken:
+        raise BrokenError("\n".join(broken))

@@ -1,0 +1,55 @@
+"""Rounds of chaos with real processes: whatever is killed, no promise may break.
+
+``make chaos SEEDS=n FIRST=m`` plays other seeds. A failure names the command that replays it; a
+seed decides what happens and when, the machine's load what that meets, so try it more than once.
+"""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.planted import BUGS
+from tests.chaos.stage import Stage
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+SEEDS = int(os.environ.get("CHAOS_SEEDS", "8"))
+FIRST = int(os.environ.get("CHAOS_FIRST", "0"))
+CHUNK = 4
+"""Rounds played at the same time: most of a round is waiting."""
+FOUND_BY = {"send_again_on_timeout": (0, 1, 2), "fills_from_callbacks_alone": (0, 1, 2)}
+"""Seeds of which at least one finds the bug: a round meets it by chance."""
+
+
+def failure(directory: Path, seed: int, bug: tuple[str, ...] = ()) -> str | None:
+    """Play a round; return what was broken and its story, None when all is well."""
+    stage = Stage(directory, seed, bug)
+    try:
+        stage.play()
+    except AssertionError as error:
+        return f"{error}\n{stage.report()}"
+    if os.environ.get("CHAOS_TELL"):
+        print(stage.report())  # noqa: T201 - for the developer
+    return None
+
+
+@pytest.mark.parametrize("first", range(FIRST, FIRST + SEEDS, CHUNK))
+def test_every_promise_survives_chaos(first: int, tmp_path: Path) -> None:
+    """Each order leaves once, each execution is recorded once, and both sides agree at the end."""
+    seeds = range(first, min(first + CHUNK, FIRST + SEEDS))
+    with ThreadPoolExecutor(CHUNK) as pool:
+        found = pool.map(lambda seed: failure(tmp_path / str(seed), seed), seeds)
+        broken = [text for text in found if text is not None]
+    if broken:
+        pytest.fail("\n\n".join(broken), pytrace=False)
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_found(name: str, tmp_path: Path) -> None:
+    """Chaos is not blind: an executor with this bug does not survive it."""
+    bug = (sys.executable, "-m", "tests.chaos.planted", name)
+    played = [failure(tmp_path / str(seed), seed, bug) for seed in FOUND_BY[name]]
+    assert any(played)
