@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_ARGS := $(if $(ONCE),--once)
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup setup-dev setup-clients demo sim test test-fast bench fuzz world soak lint fmt type docs lock wheel clean
+.PHONY: help install setup setup-dev setup-clients demo sim test test-fast bench fuzz world chaos soak lint fmt type docs lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,8 +48,15 @@ FIRST ?= 0
 world: setup-dev ## Play simulated worlds (SEEDS=n FIRST=m)
 	@WORLD_SEEDS=$(SEEDS) WORLD_FIRST=$(FIRST) $(BIN)/pytest tests/world/test_world.py -n 2 --timeout 0 -p no:logging
 
-soak: setup-dev ## Play for hours: 2,000 worlds, then a million bent requests
+# Their number is CHAOS's own: `make chaos SEEDS=100` plays more.
+chaos: SEEDS = 8
+chaos: setup-dev ## Kill, stop and cut off real processes (SEEDS=n FIRST=m)
+	@CHAOS_SEEDS=$(SEEDS) CHAOS_FIRST=$(FIRST) $(BIN)/pytest tests/chaos -k chaos --timeout 0
+
+ROUNDS ?= 200
+soak: setup-dev ## Play for hours: 2,000 worlds, chaos (ROUNDS=n), a million bent requests
 	@$(MAKE) --no-print-directory world SEEDS=2000
+	@$(MAKE) --no-print-directory chaos SEEDS=$(ROUNDS)
 	@$(MAKE) --no-print-directory fuzz
 
 lint: setup-dev ## Check style and formatting

@@ -137,7 +137,9 @@ def accept_restore(context: Context, reason: str, wait_s: float) -> None:
         wake(context.profile.stream_dir)
         answer = _answer(ledger.db, number, wait_s)
     if answer is None:
-        raise NotRunningError("the executor has not answered; it will when it is running")
+        raise NotRunningError(
+            "the executor has not answered: it must be running, with no run under way"
+        )
     if answer.status is not commands.CommandStatus.DONE:
         raise RefusedError(f"not accepted: {answer.result}")
     click.echo("accepted; `ibloop run retry` goes on with a blocked run", err=True)

@@ -7,7 +7,6 @@ import click
 
 from ibloop.cli.common import Context, Reason, emit, json_option, operator, pass_context
 from ibloop.cli.terminal import table
-from ibloop.errors import RefusedError
 
 
 @click.group()
@@ -65,35 +64,25 @@ def explain(context: Context, as_json: bool) -> None:
 
 
 @positions.command()
+@click.argument("symbols", metavar="SYMBOL...", nargs=-1, required=True)
 @click.option("--reason", type=Reason(), required=True, help="Why they are right.")
 @pass_context
-def accept(context: Context, reason: str) -> None:
-    """Accept the positions as they are, although fills do not explain them.
+def accept(context: Context, symbols: tuple[str, ...], reason: str) -> None:
+    """Accept what is held although fills do not explain it; name every symbol that differs.
 
     For a split, a transfer, a trade of another day: the next run measures from here.
 
     \b
     Example:
-      ibloop positions accept --reason "4:1 split of AAPL on Monday"
+      ibloop positions accept AAPL --reason "4:1 split on Monday"
     """
-    from ibloop.adapters.ledger import acceptances, account
     from ibloop.adapters.streamfiles import wake
-    from ibloop.daemons.comparing import may_trail, standing_breaks
+    from ibloop.daemons.comparing import accept_positions
 
     with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
-        if may_trail(tx.db):
-            raise RefusedError("a fill is newer than the positions: wait half a minute, try again")
-        if not standing_breaks(tx.db):
-            raise RefusedError("the fills explain every position: there is nothing to accept")
-        held = {p.symbol: p.quantity for p in account.positions(tx.db)}
-        acceptances.accept(
-            tx,
-            acceptances.AcceptanceKind.POSITIONS,
-            "positions",
-            {"quantities": held},
-            reason=reason,
-            now=datetime.now(UTC),
-            actor=operator(),
+        accepted = accept_positions(
+            tx, symbols, reason=reason, now=datetime.now(UTC), actor=operator()
         )
     wake(context.profile.stream_dir)
-    click.echo(f"{len(held)} positions accepted", err=True)
+    for line in accepted:
+        click.echo(f"{line.symbol}: {line.held} instead of {line.expected}", err=True)

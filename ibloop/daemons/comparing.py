@@ -1,19 +1,23 @@
 """Comparing ledger and broker: the promises, asked of both when a run begins and ends."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ibloop.adapters.ledger import acceptances, account, audit, fills, orders, runs
 from ibloop.adapters.ledger.acceptances import Baseline
-from ibloop.adapters.ledger.connection import Connection
+from ibloop.adapters.ledger.connection import Connection, Tx
 from ibloop.adapters.ledger.runs import Run
 from ibloop.core import promises
 from ibloop.core.invariant import present
+from ibloop.core.lifecycle import ORDER_AT_BROKER
 from ibloop.core.model import ZERO, Evidence, Order, Position
 from ibloop.core.recovery import shown_refs
+from ibloop.errors import RefusedError
 
+POSITIONS_AGE_S_MAX = 60.0
+"""Older positions than this are not accepted by a person: they are not what is held."""
 POSITION_LAG = timedelta(seconds=10)
 """How long positions may trail an execution at a real gateway."""
 
@@ -114,6 +118,52 @@ def explained_positions(db: Connection) -> tuple[datetime | None, tuple[Explaine
     return baseline.at, tuple(line for line in lines if line.before or line.filled or line.held)
 
 
+def accept_positions(
+    tx: Tx, symbols: Collection[str], *, reason: str, now: datetime, actor: str
+) -> tuple[ExplainedPosition, ...]:
+    """Accept what is held of these symbols although no fill explains it; return the differences.
+
+    Fills count from the newest stamp in the ledger on: clocks of people may be wrong.
+    Raises: RefusedError unless the symbols are exactly those that differ, the positions are fresh
+    and nothing is under way.
+    """
+    since, lines = explained_positions(tx.db)
+    different = tuple(line for line in lines if line.difference)
+    if since is None or not different:
+        raise RefusedError("the fills explain every position: there is nothing to accept")
+    told = ", ".join(f"{x.symbol} {x.expected} expected, {x.held} held" for x in different)
+    if set(symbols) != {line.symbol for line in different}:
+        raise RefusedError(f"name every symbol that differs, and no other: {told}")
+    if why := _cannot_accept(tx.db, now):
+        raise RefusedError(f"{why}; {told}")
+    acceptances.accept(
+        tx,
+        acceptances.AcceptanceKind.POSITIONS,
+        ",".join(sorted(symbols)),
+        {
+            "quantities": {p.symbol: p.quantity for p in account.positions(tx.db)},
+            "since": max(since, fills.last_recorded_at(tx.db) or since),
+        },
+        reason=reason,
+        now=now,
+        actor=actor,
+    )
+    return different
+
+
+def _cannot_accept(db: Connection, now: datetime) -> str | None:
+    """Return why positions cannot be accepted now."""
+    as_of = account.positions_as_of(db)
+    age_s = None if as_of is None else abs((now - as_of).total_seconds())
+    if age_s is None or age_s > POSITIONS_AGE_S_MAX:
+        return "the positions are not fresh: the executor must be running"
+    if may_trail(db):
+        return "a fill is newer than the positions: wait half a minute, try again"
+    if orders.in_states(db, ORDER_AT_BROKER):
+        return "an order still works or is unknown"
+    return "a run is under way" if runs.active(db) else None
+
+
 def may_trail(db: Connection) -> bool:
     """Return whether the ledger's positions may not show its newest fill yet."""
     filled_at, as_of = fills.last_recorded_at(db), account.positions_as_of(db)
@@ -129,7 +179,8 @@ def newest_baseline(db: Connection) -> Baseline | None:
     if basis is None:
         return by_person
     run_id, attempt, taken_at = basis
-    if by_person is not None and by_person.at > taken_at:
+    # A baseline taken after the acceptance has a later stamp: see `accept_positions`.
+    if by_person is not None and by_person.at >= taken_at:
         return by_person
     lines = runs.plan_lines(db, run_id, attempt)
     return Baseline(taken_at, {line.symbol: line.baseline_quantity for line in lines})

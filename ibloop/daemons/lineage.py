@@ -1,12 +1,14 @@
 """Is this ledger the newest one of its account? A restored backup is not, and must not trade."""
 
+from datetime import datetime
+
 from ibloop import log
-from ibloop.adapters.ledger import identity
+from ibloop.adapters.ledger import identity, orders
 from ibloop.adapters.ledger.acceptances import AcceptanceKind, accept, order_id_floor
-from ibloop.adapters.ledger.connection import Ledger
+from ibloop.adapters.ledger.connection import Ledger, Tx
 from ibloop.adapters.ledger.mark import Mark, Stamp, stamp_of
 from ibloop.adapters.ports import Clock
-from ibloop.core.lifecycle import RunReason
+from ibloop.core.lifecycle import ORDER_TERMINAL, OrderEvent, OrderState, RunReason
 from ibloop.core.model import Evidence
 from ibloop.daemons.order_trouble import Trouble, find_trouble, strange_refs
 
@@ -29,6 +31,8 @@ class Lineage:
         self._clock = clock
         self.next_order_id = order_id_floor(ledger.db) + 1
         self._doubt = mark.disagrees(ledger.db, used_before=identity.epoch(ledger.db) > 0)
+        # Before the epoch: a crash between the two must not look like a restore.
+        self.note_progress()
 
     def note_progress(self) -> None:
         """Move the mark to where the ledger is, unless the two disagree."""
@@ -65,8 +69,18 @@ class Lineage:
             accept(tx, AcceptanceKind.RESTORE, "ledger", what, reason=reason, now=now, actor=actor)
             for ref in refs:
                 accept(tx, AcceptanceKind.REFERENCE, ref, {}, reason=reason, now=now, actor=actor)
+                _close(tx, ref, now, actor)
         self._doubt = None
         self.next_order_id = order_id_floor(self._ledger.db) + 1
         self.note_progress()
         _log.warning("ledger.accepted", references=len(refs), reason=reason, actor=actor)
         return None
+
+
+def _close(tx: Tx, ref: str, now: datetime, actor: str) -> None:
+    """End an order that a ledger before this one has sent: its row here was never journalled."""
+    row = orders.find(tx.db, ref)
+    if row is not None and row.order.status not in ORDER_TERMINAL:
+        planned = row.order.status == OrderState.PLANNED
+        event = OrderEvent.ABANDON if planned else OrderEvent.CANCEL
+        orders.apply(tx, ref, event, now=now, actor=actor)

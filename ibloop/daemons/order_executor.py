@@ -8,7 +8,7 @@ Ages are boot time; what happened before what is told by numbers, not by times: 
 milliseconds and a wall clock can be set back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from ibloop import log
@@ -153,14 +153,17 @@ class OrderExecutor:
             return self.sync
         return None
 
-    def send(self, run: runs.Run, row: OrderRow) -> str | None:
-        """Send one planned order, or refuse it; return why it has to wait, ``None`` when done."""
-        ref = row.order.client_order_id
-        if self._pass is not None:
-            self._pass.sent.add(ref)
-        self._judge.note_sent(ref, self._clock.now())
+    def send(self, run: runs.Run, rows: Sequence[OrderRow]) -> str | None:
+        """Send planned orders, or refuse them, as far as nothing stands against it.
+
+        Returns why the first has to wait, ``None`` when at least that one is done.
+        """
+        for ref in (row.order.client_order_id for row in rows):
+            if self._pass is not None:
+                self._pass.sent.add(ref)
+            self._judge.note_sent(ref, self._clock.now())
         next_id = max(self._next_valid_id, self._lineage.next_order_id)
-        return self._sender.send(run, row.order, next_id, self._not_now)
+        return self._sender.send(run, [row.order for row in rows], next_id, self._not_now)
 
     def cancel(self, order: Order, because: str) -> bool:
         """Journal that a working order is to be cancelled, then ask the broker for it.
@@ -194,8 +197,8 @@ class OrderExecutor:
                 _log.warning("order.revived", client_order_id=order.client_order_id)
         return bool(revived)
 
-    def _not_now(self) -> str | None:
-        """Return what of the connection stands against sending anything now."""
+    def _not_now(self, ahead: int = 0) -> str | None:
+        """Return what of the connection stands against a send behind ``ahead`` others."""
         if not self.ready():
             return "not synchronised"
         if self.trouble is not None:
@@ -206,7 +209,7 @@ class OrderExecutor:
             return f"{missing} cannot be found at the broker"
         if self._broker.proof_age_s() > PROOF_AGE_S_MAX:
             return "the gateway does not answer"
-        return None if self._broker.room() > 0 else "paced"
+        return None if self._broker.room() > ahead else "paced"
 
     # --- keeping evidence fresh ---------------------------------------------------------------
 

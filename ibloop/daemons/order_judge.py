@@ -20,6 +20,7 @@ from ibloop.core.sessions import trade_date
 LOSE_AFTER_S = 5.0
 """IB's answers can lag: an order is lost when passes this far apart do not account for it."""
 NOT_SENT_CODE = "not_sent"
+"""The code of an order that was journalled, and of which not one byte has left."""
 
 _log = log.get(__name__)
 

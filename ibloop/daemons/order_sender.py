@@ -1,22 +1,24 @@
 """The sending transaction: every check and the journal entry in one, then the bytes.
 
 What is read here cannot change before the commit: no halt, no other executor and no second order
-can come between a check and the row that it allows.
+can come between a check and the row that it allows. One transaction journals several orders, each
+checked with the ones before it counted, for its price is that of one write to the disk.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from ibloop import log
-from ibloop.adapters.ledger import alerts, arming, fills, identity, orders, runs
+from ibloop.adapters.ledger import alerts, arming, identity, orders, runs
 from ibloop.adapters.ledger.connection import Connection, Ledger, Tx
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Broker, Clock, NotSentError, Quotes
 from ibloop.config import Config
-from ibloop.core.invariant import invariant, present
-from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderEvent, OrderState, RunState
+from ibloop.core.invariant import present
+from ibloop.core.lifecycle import OrderEvent, OrderState, RunState
 from ibloop.core.model import (
     ZERO,
     HaltLevel,
@@ -26,17 +28,27 @@ from ibloop.core.model import (
     Order,
     OrderType,
     Quote,
-    Side,
 )
-from ibloop.core.orders import Intent, commission_bound_usd, limit_price
+from ibloop.core.orders import Intent, limit_price
 from ibloop.core.quotes import mid, problem
-from ibloop.core.risk import Breach, SendContext, check_send, second_is_free
+from ibloop.core.risk import Breach, check_send, halt_allows
 from ibloop.core.sessions import day_start
+from ibloop.daemons.order_book import SendBook, read_book
+from ibloop.daemons.order_judge import NOT_SENT_CODE
 
 WRITE_DELAY_S_MAX = 3.0
 """Longer than any commit takes: beyond it the checks in the journal are about another moment."""
 
 _log = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Journalled:
+    """An order in the journal whose bytes are to leave; ``held`` are the shares of its symbol."""
+
+    order: Order
+    instrument: Instrument
+    held: Decimal
 
 
 class OrderSender:
@@ -70,59 +82,55 @@ class OrderSender:
         self._actor = actor
 
     def send(
-        self, run: Run, order: Order, next_valid_id: int, not_now: Callable[[], str | None]
+        self,
+        run: Run,
+        planned: Sequence[Order],
+        next_valid_id: int,
+        not_now: Callable[[int], str | None],
     ) -> str | None:
-        """Send one planned order, or refuse it; return why it has to wait, ``None`` when done.
+        """Send planned orders of a run, or refuse them, in one transaction and in this sequence.
 
-        ``not_now`` tells what of the connection stands against a send. It is asked, and the time
-        is taken, once the write lock is held: waiting for it makes quotes and proofs older.
+        Returns why the first of them has to wait, ``None`` when at least that one is done.
+        ``not_now`` tells what of the connection stands against a send behind so many others. It
+        is asked, and the time is taken, once the write lock is held: waiting for it makes quotes
+        and proofs older.
         """
-        quote = self._quotes.read([order.symbol]).get(order.symbol)
-        instrument = self._instruments.get(order.symbol)
+        symbols = [order.symbol for order in planned]
+        quotes = self._quotes.read(symbols)
+        done, journalled = 0, list[_Journalled]()
         with self._ledger.transaction() as tx:
             now = self._clock.now()
             current = runs.find(tx.db, run.run_id)
-            row = orders.find(tx.db, order.client_order_id)
-            waiting = not_now() or self._hindrance(tx, current, row, now)
-            if waiting is not None or current is None or row is None:
+            waiting = self._hindrance(tx, current, now)
+            if waiting is not None or current is None:
                 return waiting
-            breach = self._refuse(tx, current, row.order, instrument, quote, now)
-            if breach is not None:
-                self._deny(tx, row.order, breach, now.utc)
-                return None
-            instrument = present(instrument, "instrument of an order that passed the checks")
-            journalled = self._journal(tx, current, row, instrument, quote, next_valid_id, now)
-        too_late = self._too_late(now)
-        if too_late is not None:
-            self._not_sent(journalled, too_late)
-        else:
-            self._place(journalled, instrument)
-        return None
+            rows = orders.find_all(tx.db, [order.client_order_id for order in planned])
+            found = {row.order.client_order_id: row for row in rows}
+            book = self._book(tx, current, symbols, now)
+            for order in planned:
+                row, quote = found.get(order.client_order_id), quotes.get(order.symbol)
+                waiting = not_now(len(journalled)) or self._hinders(row, current, book, now)
+                if waiting is not None or row is None:
+                    break
+                instrument = self._instruments.get(order.symbol)
+                breach = self._refuse(row.order, instrument, quote, book, now)
+                if breach is not None:
+                    self._deny(tx, row.order, breach, now.utc)
+                else:
+                    instrument = present(instrument, "instrument of a checked order")
+                    sent = self._journal(tx, current, row, instrument, quote, next_valid_id, now)
+                    book.add(sent, now.utc)
+                    journalled.append(_Journalled(sent.order, instrument, book.held[order.symbol]))
+                done += 1
+        self._write(journalled, now)
+        return None if done else waiting
 
-    def _too_late(self, journalled: Moment) -> str | None:
-        """Return why a journalled order must not be written after all.
-
-        Between commit and write this process may have been stopped for any length of time.
-        """
-        waited_s = self._clock.now().age_s(journalled)
-        if waited_s > WRITE_DELAY_S_MAX:
-            return f"{waited_s:.1f} s passed between journal and socket"
-        if identity.epoch(self._ledger.db) != self._epoch:
-            return "another executor has taken over"
-        if self._halt(self._ledger.db) in {HaltLevel.PAUSE, HaltLevel.KILL}:
-            return "halted between journal and socket"
-        return None
-
-    def _hindrance(self, tx: Tx, run: Run | None, row: OrderRow | None, now: Moment) -> str | None:
-        """Return what of the ledger stands against sending this order now."""
+    def _hindrance(self, tx: Tx, run: Run | None, now: Moment) -> str | None:
+        """Return what of the ledger stands against sending anything of this run now."""
         if identity.epoch(tx.db) != self._epoch:
             return "another executor has taken over"
         if run is None or run.status is not RunState.EXECUTING:
             return "the run is not executing any more"
-        if row is None or row.order.status != OrderState.PLANNED:
-            return "the order is not planned any more"
-        if (row.order.run_id, row.attempt) != (run.run_id, run.attempt):
-            return "the order belongs to another attempt"
         if run.deadline_at is None or now.utc >= run.deadline_at:
             return "the deadline has passed"
         if orders.in_states(tx.db, {OrderState.UNKNOWN}):
@@ -130,21 +138,30 @@ class OrderSender:
         config = self._config
         if config.mode is Mode.LIVE and not arming.is_armed(tx.db, config.account, now):
             return "not armed"
-        if self._halt(tx.db) in {HaltLevel.PAUSE, HaltLevel.KILL}:
-            return "halted"
-        sent = orders.sent_times_since(tx.db, now.utc - timedelta(seconds=1))
-        free = second_is_free(sent, now.utc, config.limits.orders_per_second_max)
-        return None if free else "paced"
+        return "halted" if self._halt(tx.db) in {HaltLevel.PAUSE, HaltLevel.KILL} else None
+
+    def _hinders(self, row: OrderRow | None, run: Run, book: SendBook, now: Moment) -> str | None:
+        """Return what of the ledger stands against sending this order of the run now."""
+        if row is None or row.order.status != OrderState.PLANNED:
+            return "the order is not planned any more"
+        if (row.order.run_id, row.attempt) != (run.run_id, run.attempt):
+            return "the order belongs to another attempt"
+        paced = book.is_paced(now.utc, self._config.limits.orders_per_second_max)
+        return "paced" if paced else None
+
+    def _book(self, tx: Tx, run: Run, symbols: Sequence[str], now: Moment) -> SendBook:
+        today = day_start(now.utc, self._config.session.timezone)
+        halt = self._halt(tx.db)
+        return read_book(tx.db, run, symbols, halt, now=now.utc, day_start=today)
 
     # --- refusing -----------------------------------------------------------------------------
 
     def _refuse(
         self,
-        tx: Tx,
-        run: Run,
         order: Order,
         instrument: Instrument | None,
         quote: Quote | None,
+        book: SendBook,
         now: Moment,
     ) -> Breach | None:
         """Return the first reason why this order must not leave now."""
@@ -153,7 +170,7 @@ class OrderSender:
             return Breach("universe", found, "what the universe holds", "plan the run anew")
         if order.quantity != order.quantity.to_integral_value():
             return Breach("lot", f"{order.quantity} shares", "whole shares", "mend the universe")
-        context = self._context(tx, run, order, quote, now)
+        context = book.context(order.symbol, quote, self._quote_problem(order, quote, now))
         price = self._limit_price(order, instrument, quote)
         intent = Intent(order.symbol, order.con_id, order.side, order.quantity, price)
         return next(iter(check_send(intent, instrument, price, context, self._config.limits)), None)
@@ -165,31 +182,6 @@ class OrderSender:
             return ZERO
         return limit_price(
             order.side, middle, instrument, self._config.limits.price_collar_fraction
-        )
-
-    def _context(
-        self, tx: Tx, run: Run, order: Order, quote: Quote | None, now: Moment
-    ) -> SendContext:
-        today = orders.sent_today(tx.db, day_start(now.utc, self._config.session.timezone))
-        of_run = [row for row in orders.of_run(tx.db, run.run_id) if row.order.sent_at]
-        lines = {line.symbol: line for line in runs.plan_lines(tx.db, run.run_id, run.attempt)}
-        since = fills.recorded_after(tx.db, present(run.baseline_at, "baseline"))
-        return SendContext(
-            halt=self._halt(tx.db),
-            equity_usd=present(run.equity_usd, "equity of an executing run"),
-            # Foreign fills count too: somebody may have sold by hand what we are about to sell.
-            held=lines[order.symbol].baseline_quantity
-            + fills.signed(since).get(order.symbol, ZERO),
-            cash_usd=_cash_left(
-                present(run.cash_usd, "cash of an executing run"),
-                since,
-                orders.in_states(tx.db, ORDER_AT_BROKER),
-            ),
-            orders_today=today.count,
-            orders_this_run=len(of_run),
-            traded_today_usd=today.notional,
-            quote=quote,
-            quote_problem=self._quote_problem(order, quote, now),
         )
 
     def _quote_problem(self, order: Order, quote: Quote | None, now: Moment) -> str | None:
@@ -224,8 +216,8 @@ class OrderSender:
         quote: Quote | None,
         next_valid_id: int,
         now: Moment,
-    ) -> Order:
-        """Write the SENDING row and return the order exactly as it will leave."""
+    ) -> OrderRow:
+        """Write the SENDING row and return it: the order leaves exactly as it says."""
         quote = present(quote, "quote of an order that passed the checks")
         ref = row.order.client_order_id
         price = self._limit_price(row.order, instrument, quote)
@@ -242,10 +234,36 @@ class OrderSender:
             now=now.utc,
             actor=self._actor,
         )
-        invariant(marked, f"{ref} was journalled by somebody else")
-        return present(orders.find(tx.db, ref), ref).order
+        return present(marked, f"{ref} in state planned")
 
-    def _place(self, order: Order, instrument: Instrument) -> None:
+    def _write(self, journalled: Sequence[_Journalled], since: Moment) -> None:
+        """Hand journalled orders to the broker; write down of which not one byte has left."""
+        unsent = list[tuple[Order, str]]()
+        for item in journalled:
+            why = self._too_late(item, since) or self._place(item.order, item.instrument)
+            if why is not None:
+                unsent.append((item.order, why))
+        if unsent:
+            self._not_sent(unsent)
+
+    def _too_late(self, item: _Journalled, since: Moment) -> str | None:
+        """Return why an order journalled at ``since`` must not be written after all.
+
+        Between commit and write this process may have been stopped for any length of time, and
+        somebody may have halted while the orders before it were written.
+        """
+        waited_s = self._clock.now().age_s(since)
+        if waited_s > WRITE_DELAY_S_MAX:
+            return f"{waited_s:.1f} s passed between journal and socket"
+        if identity.epoch(self._ledger.db) != self._epoch:
+            return "another executor has taken over"
+        order, halt = item.order, self._halt(self._ledger.db)
+        if not halt_allows(halt, order.side, order.quantity, item.held):
+            return "halted between journal and socket"
+        return None
+
+    def _place(self, order: Order, instrument: Instrument) -> str | None:
+        """Write one order; return why not one byte of it has left, ``None`` otherwise."""
         _log.info(
             "order.sending",
             client_order_id=order.client_order_id,
@@ -257,40 +275,19 @@ class OrderSender:
         try:
             self._broker.place(order, instrument)
         except NotSentError as error:
-            self._not_sent(order, str(error))
+            return str(error)
+        return None
 
-    def _not_sent(self, order: Order, why: str) -> None:
-        """Write down that not one byte of a journalled order has left."""
+    def _not_sent(self, unsent: Sequence[tuple[Order, str]]) -> None:
         with self._ledger.transaction() as tx:
-            orders.apply(
-                tx,
-                order.client_order_id,
-                OrderEvent.PROVE_NOT_SENT,
-                reject_source="ibloop",
-                reject_code="not_sent",
-                reject_reason=why,
-                now=self._clock.now().utc,
-                actor=self._actor,
-            )
-
-
-def _cash_left(
-    cash_usd: Decimal, since: Sequence[fills.Fill], at_broker: Sequence[OrderRow]
-) -> Decimal:
-    """Return the cash that nothing has used or may still use, USD.
-
-    Args: cash at the baseline; every fill since, ours and foreign; every order that may still
-    fill, of whatever run. A commission not yet known counts with its bound.
-    """
-    left = cash_usd
-    for fill in since:
-        left -= fill.side.sign * fill.quantity * fill.price
-        known = fill.commission
-        left -= commission_bound_usd(fill.quantity) if known is None else known
-    for row in at_broker:
-        order = row.order
-        if order.side is Side.BUY:
-            worst = present(order.limit_price or row.arrival_price, "price of a sent order")
-            remaining = max(order.remaining, ZERO)
-            left -= remaining * worst + commission_bound_usd(remaining)
-    return left
+            for order, why in unsent:
+                orders.apply(
+                    tx,
+                    order.client_order_id,
+                    OrderEvent.PROVE_NOT_SENT,
+                    reject_source="ibloop",
+                    reject_code=NOT_SENT_CODE,
+                    reject_reason=why,
+                    now=self._clock.now().utc,
+                    actor=self._actor,
+                )

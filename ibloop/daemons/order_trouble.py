@@ -37,7 +37,7 @@ def strange_refs(db: Connection, evidence: Evidence) -> tuple[str, ...]:
 
 
 def revived_orders(db: Connection, evidence: Evidence) -> tuple[Order, ...]:
-    """Return the orders that have ended, by the ledger, and still work at the broker."""
+    """Return the orders that have ended or never left, by the ledger, and work at the broker."""
     return tuple(_still_alive(evidence, _sent(db, evidence)))
 
 
@@ -50,7 +50,9 @@ def _sent(db: Connection, evidence: Evidence) -> list[Order]:
 def _strange_refs(db: Connection, evidence: Evidence, sent: Sequence[Order]) -> tuple[str, ...]:
     left = [o.client_order_id for o in sent if o.status != OrderState.NOT_SENT]
     executed = (ref for ref in fills.unsent_refs(db) if is_ours(ref))
-    found = {*unrecorded(evidence, left), *executed} - acceptances.references(db)
+    # Proven or decided not to have been sent, and filled all the same.
+    denied = (row.order.client_order_id for row in orders.filled_though_denied(db))
+    found = {*unrecorded(evidence, left), *executed, *denied} - acceptances.references(db)
     return tuple(sorted(found))
 
 
@@ -71,6 +73,8 @@ def _over_filled(db: Connection) -> Iterator[Trouble]:
 
 def _revived(evidence: Evidence, sent: list[Order]) -> Iterator[Trouble]:
     for order in _still_alive(evidence, sent):
+        if order.status == OrderState.NOT_SENT:
+            continue  # strange: it is told of as that
         detail = f"{order.client_order_id} works at the broker, the ledger says {order.status}"
         yield Trouble(RunReason.UNKNOWN_ORDER, order.client_order_id, detail)
 
@@ -82,7 +86,7 @@ def _still_alive(evidence: Evidence, sent: Sequence[Order]) -> Iterator[Order]:
     """
     ended = {o.client_order_id for o in evidence.completed_orders}
     shown = {o.client_order_id for o in evidence.open_orders} - ended
-    dead = ORDER_TERMINAL - {OrderState.FILLED, OrderState.NOT_SENT}
+    dead = ORDER_TERMINAL - {OrderState.FILLED}
     for order in sent:
         if order.client_order_id in shown and order.status in dead:
             yield order

@@ -1,6 +1,6 @@
 """What people ask of the executor: to end a run, to accept a ledger. Rows in, answers out."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ibloop.adapters.ledger import commands, runs
 from ibloop.adapters.ledger.commands import Command, CommandStatus
@@ -13,6 +13,7 @@ from ibloop.daemons.order_executor import ACTOR, OrderExecutor
 
 CANCEL_RUN = "run.cancel"
 """Ends a run under way; its argument is ``run_id``."""
+COMMAND_AGE_MAX = timedelta(minutes=5)
 ACCEPT_LEDGER = "ledger.accept"
 """Accepts a ledger that is behind the broker; its argument is ``reason``."""
 
@@ -44,11 +45,27 @@ class RunCommands:
         )
 
     def _accept(self, command: Command) -> bool:
+        """Answer once the broker's truth is known and no run is under way.
+
+        A run of a restored ledger is blocked first: what it planned may have been sent before.
+        """
+        if runs.active(self._ledger.db) or not self._desk.ready():
+            return self._is_forgotten(command)
         refused = self._desk.accept_ledger(str(command.args["reason"]), command.requested_by)
         status = CommandStatus.REFUSED if refused else CommandStatus.DONE
         with self._ledger.transaction() as tx:
             now = self._clock.now().utc
             commands.finish(tx, command.command_id, status, refused or "accepted", now)
+        return True
+
+    def _is_forgotten(self, command: Command) -> bool:
+        """Refuse what was asked long ago: whoever asked is not looking any more."""
+        now = self._clock.now().utc
+        if now - command.created_at < COMMAND_AGE_MAX:
+            return False
+        with self._ledger.transaction() as tx:
+            result = "not possible within five minutes: ask again"
+            commands.finish(tx, command.command_id, CommandStatus.REFUSED, result, now)
         return True
 
     def _cancel(self, command: Command) -> bool:

@@ -6,6 +6,7 @@ executor that starts after a crash goes on where the rows say.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from ibloop import log
 from ibloop.adapters.ledger import alerts, arming, fills, orders, runs
@@ -28,6 +29,7 @@ from ibloop.core.outcome import Outcome, outcome, rejections_in_a_row
 from ibloop.daemons.comparing import POSITION_LAG, broken_promises, standing_breaks
 from ibloop.daemons.evidence import Sync
 from ibloop.daemons.order_executor import ACTOR, WORKING, OrderExecutor
+from ibloop.daemons.order_judge import NOT_SENT_CODE
 from ibloop.daemons.run_commands import RunCommands, move_run
 from ibloop.daemons.run_planner import RunPlanner
 
@@ -245,14 +247,18 @@ class TradeExecutor:
             return RunReason.UNKNOWN_ORDER, f"fate unproven: {names}"
         if trouble := self._desk.trouble:
             return trouble.reason, trouble.detail
-        if not any(row.order.status == OrderState.PLANNED for row in rows):
-            return None
-        if fills.were_corrected_after(self._ledger.db, present(run.baseline_at, "baseline")):
+        waits = any(row.order.status == OrderState.PLANNED for row in rows)
+        kept_back = any(row.order.reject_code == NOT_SENT_CODE for row in rows)
+        if waits and fills.were_corrected_after(
+            self._ledger.db, present(run.baseline_at, "baseline")
+        ):
             return RunReason.POSITION_BREAK, "an execution was corrected after the plan was made"
         config = self._config
         halt = self._desk.halt(self._ledger.db)
-        if halt in {HaltLevel.PAUSE, HaltLevel.KILL}:
+        if (waits or kept_back) and halt in {HaltLevel.PAUSE, HaltLevel.KILL}:
             return RunReason.GUARD_HALTED, f"halted at level {halt}"
+        if not waits:
+            return None
         if config.mode is Mode.LIVE and not arming.is_armed(self._ledger.db, config.account, now):
             return RunReason.UNARMED, "not armed any more"
         rejected = rejections_in_a_row([row.order for row in rows])
@@ -269,17 +275,17 @@ class TradeExecutor:
         at_broker: Sequence[OrderRow],
         rows: Sequence[OrderRow],
     ) -> bool:
-        """Send one order if the window, the canary and the sells before it allow."""
-        following = planned[0]
+        """Send as many orders as the window, the canary and the sells before them allow."""
         unacknowledged = sum(1 for row in at_broker if row.order.status == OrderState.SENDING)
         proven = any(row.order.perm_id or row.order.filled_quantity for row in rows)
-        if unacknowledged >= (self._config.order_window if proven else 1):
-            return False
+        allowed = (self._config.order_window if proven else 1) - unacknowledged
+        side = planned[0].order.side
         sells_work = any(row.order.side is Side.SELL for row in at_broker)
-        if following.order.side is Side.BUY and sells_work:
+        if allowed <= 0 or (side is Side.BUY and sells_work):
             return False
-        waiting = self._desk.send(run, following)
-        return waiting is None
+        # A buy does not follow a sell in one go: that sell works then, and has to fill first.
+        batch = takewhile(lambda row: row.order.side is side, planned[:allowed])
+        return self._desk.send(run, list(batch)) is None
 
     def _cancel_working(self, at_broker: Sequence[OrderRow]) -> bool:
         working = [row.order for row in at_broker if row.order.status in WORKING]

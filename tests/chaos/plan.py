@@ -7,8 +7,10 @@ from random import Random
 
 VICTIMS = ("executor", "executor", "executor", "stream", "guard")
 """Whom it strikes: the one that sends orders most often."""
-ACTS = 9
-CHAOS_S = 15.0
+ACTS = 8
+CHAOS_S = 12.0
+SILENT_S = 3.5
+"""Longer than the acknowledgement timeout of a round."""
 ON_SEND = 0.6
 """Chance that an act waits for the next order: what is torn there hurts most."""
 
@@ -47,11 +49,17 @@ class Act:
 def draw(seed: int, client_id: int) -> tuple[Act, ...]:
     """Return the acts of a round, in the order of their times.
 
+    The first leaves an order without an answer: a round without such an order shows little.
     Args: ``client_id`` is the executor's, whom half of the faults strike alone.
     """
     chance = Random(f"chaos {seed}")
-    times = sorted(chance.uniform(0, CHAOS_S - 3) for _ in range(ACTS))
-    return tuple(_act(chance, at_s, client_id) for at_s in times)
+    times = sorted(chance.uniform(0, CHAOS_S - 2) for _ in range(ACTS))
+    silent = chance.choice(("place_swallowed", "ack_dropped", "ack_late"))
+    parameters: dict[str, object] = {"every_n": chance.randint(1, 6)}
+    if silent == "ack_late":
+        parameters["delay_s"] = round(chance.uniform(SILENT_S, 2 * SILENT_S), 2)
+    first = Act(0.0, Kind.FAULT, silent, parameters=parameters)
+    return (first, *(_act(chance, at_s, client_id) for at_s in times))
 
 
 def _act(chance: Random, at_s: float, client_id: int) -> Act:

@@ -1,6 +1,6 @@
-"""An executor with a bug in it, as a process: ``python -m tests.chaos.planted BUG executor run``.
+"""An executor with a bug in it, as a process: ``python tests/chaos/planted.py BUG executor run``.
 
-What chaos must find. Each bug is a patch of the production code, never a flag in it.
+What chaos must find. A bug is a patch of the production code, never a flag in it.
 """
 
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ibloop.adapters.ledger import fills, orders
+from ibloop.adapters.ledger import orders
 from ibloop.cli import main
 from ibloop.core.lifecycle import OrderState
 from ibloop.daemons.order_executor import OrderExecutor
@@ -31,14 +31,7 @@ def send_again_on_timeout() -> None:
     OrderExecutor._overdue = again  # type: ignore[method-assign]
 
 
-def fills_from_callbacks_alone() -> None:
-    """Executions that the broker tells of only when asked are thrown away."""
-    fills.record_all = lambda *_: ()  # type: ignore[assignment]
-
-
-BUGS: dict[str, Callable[[], None]] = {
-    plant.__name__: plant for plant in (send_again_on_timeout, fills_from_callbacks_alone)
-}
+BUGS: dict[str, Callable[[], None]] = {plant.__name__: plant for plant in (send_again_on_timeout,)}
 
 if __name__ == "__main__":
     BUGS[sys.argv.pop(1)]()

@@ -13,7 +13,6 @@ from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.universe import samples_dir
 from ibloop.config import BUILTIN_TOML, parse
 from ibloop.core.lifecycle import ORDER_AT_BROKER, RUN_TERMINAL, OrderState, RunReason, RunState
-from ibloop.core.model import Order
 from tests.chaos import verdict
 from tests.chaos.plan import CHAOS_S, Act, Kind, draw
 from tests.chaos.verdict import Halted
@@ -21,12 +20,15 @@ from tests.e2e.conftest import WELL, Loop
 
 HEAL_S = 90.0
 """By when everything must be at rest after healing; a retry waits 10 s for positions to settle."""
+KNOWN_S_MAX = 30.0
+"""By when evidence must have found every order that the broker has."""
 RUN_S_MAX = 45.0
 """After so long an operator ends a run whose orders do not fill."""
 ON_SEND_S_MAX = 2.0
 TICK_S = 0.02
 PEOPLE_S = 1.5
 TARGETS = ("initial", "weekly")
+_UNKNOWN = OrderState.UNKNOWN
 GRAVE = frozenset(
     {RunReason.PROMISE_BROKEN, RunReason.LEDGER_BEHIND, RunReason.POSITION_BREAK},
 )
@@ -34,7 +36,7 @@ GRAVE = frozenset(
 
 CHANGES = {
     "port = 0\n\n[session]": 'port = 0\nsim_args = ["--speed", "10", "--seed", "{seed}"]\n\n[session]',
-    "orders_per_second_max = 20": "orders_per_second_max = 5",
+    "orders_per_second_max = 20": "orders_per_second_max = 4",
     "orders_per_day_max = 200": "orders_per_day_max = 2000",
     "day_turnover_weight_max = 20.0": "day_turnover_weight_max = 500.0",
     "heartbeat_age_s_max = 10": "heartbeat_age_s_max = 4",
@@ -77,6 +79,9 @@ class Stage:
         self._halted_since: datetime | None = None
         self._keys = 0
         self._looked_s = 0.0
+        self._seen: tuple[object, ...] = ()
+        self._frozen_until_s = 0.0
+        self._healed_s: float | None = None
         self._absent: set[str] = set()
 
     def play(self) -> None:
@@ -86,8 +91,10 @@ class Stage:
             loop.start(*WELL)
             loop.await_well(*WELL)
             self._begun_s = time.monotonic()
+            first, *others = draw(self.seed, self._client_id)
+            self._do(first)
             self._queue()
-            for act in draw(self.seed, self._client_id):
+            for act in others:
                 self._until(act.at_s)
                 if act.on_send:
                     self._await_send()
@@ -164,6 +171,8 @@ class Stage:
                 self._later(act, process.pid)
             case Kind.FAULT:
                 self._loop.control().fault(name, **act.parameters)
+                if name == "freeze":
+                    self._frozen_until_s = self._now_s() + float(str(act.parameters["seconds"]))
             case Kind.HALT if self._halted_since is None:
                 said = self._loop.ask("halt", "chaos")
                 _demand([] if said.returncode == 0 else [f"halt: {said.stderr}"])
@@ -204,10 +213,11 @@ class Stage:
                 self._keys += 1
 
     def _people(self) -> None:
-        """Retry a blocked run, ask for the next when one has ended, as an operator would."""
+        """Resolve, retry, ask for the next run when one has ended, as an operator would."""
         self._look()
+        self._decide()
         with closing(self._ledger()) as db:
-            run, unknown = self._run(db), orders.in_states(db, {OrderState.UNKNOWN})
+            run, unknown = self._run(db), orders.in_states(db, {_UNKNOWN})
         if run is None or (run.status in RUN_TERMINAL and self._now_s() < CHAOS_S):
             self._queue()
         elif run.status is RunState.BLOCKED and not unknown and self._halted_since is None:
@@ -218,6 +228,10 @@ class Stage:
         """Fail at once for what no healing can mend."""
         with closing(self._ledger()) as db:
             run = self._run(db)
+        if run is not None and self._seen != (run.run_key, run.attempt, run.status):
+            self._seen = (run.run_key, run.attempt, run.status)
+            why = f": {run.reason}, {run.detail}" if run.reason else ""
+            self._note(f"{run.run_key} is {run.status}{why}")
         _demand(verdict.always(self._loop.truth(), self._halted))
         if run is not None and run.reason in GRAVE:
             raise BrokenError(f"run {run.run_key} is {run.status}: {run.reason}: {run.detail}")
@@ -234,13 +248,10 @@ class Stage:
         with closing(self._ledger()) as db:
             if halts.active(db):
                 self._resume()
-        healed_s = self._now_s()
+        self._healed_s = self._now_s()
         while found := self._unrest():
-            waited_s = self._now_s() - healed_s
-            if waited_s > HEAL_S:
+            if self._waited_s() > HEAL_S:
                 raise BrokenError("\n".join(("not at rest after healing:", *found)))
-            if self._now_s() - self._looked_s > PEOPLE_S:
-                self._decide(waited_s)
             self._tick()
             time.sleep(0.1)
         self._note("at rest")
@@ -264,25 +275,33 @@ class Stage:
         process, beat = self._loop.running.get(name), self._loop.beat(name)
         return process is not None and (beat.pid, beat.status) == (process.pid, WELL[name])
 
-    def _decide(self, waited_s: float) -> None:
+    def _waited_s(self) -> float:
+        """Return for how long everything has been healed; below zero before."""
+        return -1.0 if self._healed_s is None else self._now_s() - self._healed_s
+
+    def _decide(self) -> None:
         """Do what is left to a person who can see the truth."""
         known = {order["orderRef"] for order in self._loop.truth()["orders"]}
         with closing(self._ledger()) as db:
             run = self._run(db)
-            unknown = [row.order for row in orders.in_states(db, {OrderState.UNKNOWN})]
-        lost = {order.client_order_id for order in unknown} - known
+            unknown = [row.order.client_order_id for row in orders.in_states(db, {_UNKNOWN})]
+        missed = [ref for ref in unknown if ref in known]
+        if missed and self._waited_s() > KNOWN_S_MAX:
+            raise BrokenError(f"unknown long after healing, though at the broker: {missed}")
+        # A frozen gateway may still hold the bytes: then nobody can say.
+        lost = set(unknown) - known if self._now_s() > self._frozen_until_s else set()
         for ref in sorted(lost & self._absent):
-            self._resolve(next(order for order in unknown if order.client_order_id == ref))
+            self._resolve(ref)
         self._absent = lost
-        if run is not None and run.status is RunState.EXECUTING and waited_s > RUN_S_MAX:
-            self._note(f"cancel {run.run_key}: {self._loop.ask('run', 'cancel', run.run_key)}")
+        if run is not None and run.status is RunState.EXECUTING and self._waited_s() > RUN_S_MAX:
+            said = self._loop.ask("run", "cancel", run.run_key)
+            self._note(f"cancel {run.run_key}: {said.returncode}")
 
-    def _resolve(self, order: Order) -> None:
+    def _resolve(self, ref: str) -> None:
         """Tell the ledger that the broker has nothing of an order.
 
         One that the broker has must be found by evidence, without a person.
         """
-        ref = order.client_order_id
         words = ("--as", "not-sent", "--reason", "not at the broker")
         said = self._loop.ask("orders", "resolve", ref, *words)
         self._note(f"resolve {ref} as not-sent: {said.returncode} {said.stderr.strip()[-100:]}")

@@ -121,23 +121,36 @@ def hold(data: Path, quantity: str, as_of: datetime) -> None:
 def test_positions_are_explained_and_accepted(ibloop: Callable, traded: Path) -> None:
     """A difference is shown, accepted with a reason, and gone; then there is none to accept."""
     change(traded, begin)
-    hold(traded, "400", NOW + timedelta(hours=1))
+    hold(traded, "400", datetime.now(UTC))
     before = ibloop("positions", "explain", "--json", "--data", traded).data["positions"]
     (line,) = [x for x in before if x["symbol"] == "AAA"]
     assert (line["before"], line["filled"], line["held"]) == ("0", "100", "400")
     page = ibloop("positions", "explain", "--data", traded)
     assert "AAA\t0\t100\t100\t400\t300" in page.out
-    said = ibloop("positions", "accept", "--reason", "4:1 split", "--data", traded)
-    assert (said.code, said.err) == (0, "1 positions accepted\n")
-    again = ibloop("positions", "accept", "--reason", "again", "--data", traded)
+    said = ibloop("positions", "accept", "AAA", "--reason", "4:1 split", "--data", traded)
+    assert (said.code, said.err) == (0, "AAA: 400 instead of 100\n")
+    again = ibloop("positions", "accept", "AAA", "--reason", "again", "--data", traded)
     assert (again.code, "nothing to accept" in again.err) == (77, True)
 
 
-def test_positions_older_than_a_fill_cannot_be_accepted(ibloop: Callable, traded: Path) -> None:
-    """They may trail it: what would be accepted is not what is held."""
-    hold(traded, "400", NOW - timedelta(days=1))
-    said = ibloop("positions", "accept", "--reason", "split", "--data", traded)
-    assert (said.code, "newer than the positions" in said.err) == (77, True)
+@pytest.mark.parametrize("symbols", [("BBB",), ("AAA", "BBB")])
+def test_every_difference_is_accepted_by_name(
+    ibloop: Callable, traded: Path, symbols: tuple[str, ...]
+) -> None:
+    """Whoever accepts a split must not accept a lost fill with it."""
+    change(traded, begin)
+    hold(traded, "400", datetime.now(UTC))
+    said = ibloop("positions", "accept", *symbols, "--reason", "split", "--data", traded)
+    assert said.code == 77
+    assert "name every symbol that differs, and no other: AAA 100 expected, 400 held" in said.err
+
+
+def test_old_positions_cannot_be_accepted(ibloop: Callable, traded: Path) -> None:
+    """With the executor down for days nobody knows what is held."""
+    change(traded, begin)
+    hold(traded, "400", NOW + timedelta(hours=1))
+    said = ibloop("positions", "accept", "AAA", "--reason", "split", "--data", traded)
+    assert (said.code, "the positions are not fresh" in said.err) == (77, True)
 
 
 def test_accepting_a_ledger_needs_the_executor(ibloop: Callable, traded: Path) -> None:

@@ -3,18 +3,18 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from ibloop.adapters.ledger import acceptances, account, commands, fills, orders
-from ibloop.adapters.ledger.acceptances import AcceptanceKind
+from ibloop.adapters.ledger import commands, fills, orders
 from ibloop.adapters.ledger.check import check
 from ibloop.adapters.ledger.resolution import Decision, Fate, resolve
 from ibloop.core.lifecycle import RunReason, RunState
 from ibloop.core.model import Order, Side
-from ibloop.daemons.comparing import explained_positions, standing_breaks
+from ibloop.daemons.comparing import accept_positions, explained_positions, standing_breaks
 from ibloop.daemons.run_commands import ACCEPT_LEDGER
 from ibloop.errors import RefusedError
 from tests.fakes.house import House
@@ -134,8 +134,8 @@ def test_a_working_order_is_followed_again_by_its_perm_id(house: House) -> None:
     assert decide(house, ref, Fate.WORKING, perm_id=4711) == "new"
     house.play(60)
     assert order(house, "AAA").status == "unknown"
-    with pytest.raises(RefusedError, match="acknowledged or filled, so it was sent"):
-        decide(house, ref, Fate.NOT_SENT)
+    assert order(house, "AAA").perm_id is None  # a person's word is no acknowledgement
+    assert decide(house, ref, Fate.WORKING, perm_id=4712) == "new"
 
 
 def test_only_an_unknown_order_is_for_a_person_to_decide(house: House) -> None:
@@ -218,13 +218,37 @@ def test_what_no_fill_explains_blocks_the_next_run_until_accepted(house: House) 
     since, lines = explained_positions(house.ledger.db)
     assert since is not None
     assert [line.symbol for line in lines if line.difference] == ["CCC"]
-    with house.ledger.transaction() as tx:
-        held = {p.symbol: p.quantity for p in account.positions(tx.db)}
-        now = house.clock.now().utc
-        kind, content = AcceptanceKind.POSITIONS, {"quantities": held}
-        acceptances.accept(tx, kind, "positions", content, reason="split", now=now, actor="ann")
+    for symbols in ((), ("AAA",), ("AAA", "CCC")):
+        with pytest.raises(RefusedError, match="CCC 300 expected, 600 held"):
+            accept(house, symbols)
+    accept(house, ("CCC",))
     assert not standing_breaks(house.ledger.db)
     house.retry("K2")
+    assert house.until_ended("K2").status in {RunState.DONE, RunState.PARTIAL}
+
+
+def accept(house: House, symbols: tuple[str, ...]) -> None:
+    """Accept positions as ``ibloop positions accept`` does."""
+    with house.ledger.transaction() as tx:
+        now = house.clock.now().utc
+        accept_positions(tx, symbols, reason="split", now=now, actor="ann")
+
+
+@pytest.mark.parametrize("wrong_s", [-50, 50])
+def test_a_wrong_clock_of_the_operator_changes_nothing(house: House, wrong_s: int) -> None:
+    """Fills count from the ledger's own newest stamp on, not from a person's clock."""
+    house.queue()
+    house.until_ended()
+    house.broker.positions["CCC"] *= 2
+    house.play(40)
+    with house.ledger.transaction() as tx:
+        now = house.clock.now().utc + timedelta(seconds=wrong_s)
+        accept_positions(tx, ("CCC",), reason="split", now=now, actor="ann")
+    assert not standing_breaks(house.ledger.db)
+    house.broker.trade_by_hand("CCC", Side.BUY, 5)
+    house.play(40)
+    assert not standing_breaks(house.ledger.db)
+    house.queue("K2")
     assert house.until_ended("K2").status in {RunState.DONE, RunState.PARTIAL}
 
 
@@ -313,6 +337,86 @@ def test_references_the_broker_still_shows_become_known_unless_they_work(
     house.play(20)
     assert house.desk.trouble is None
     assert house.broker.placed == sent
+
+
+def test_a_run_of_a_restored_ledger_sends_nothing_after_the_acceptance(
+    house: House, tmp_path: Path
+) -> None:
+    """Restored in mid-run with EEE still planned: it was sent, and must not be sent again (P1)."""
+    house.script("EEE", fills=())
+    house.plan()
+    back_up(house, tmp_path / "backup")
+    house.until(lambda: "EEE" in house.sent())
+    house.broker.find("ibl:K1:EEE:B:0").status = "Cancelled"
+    house.ledger.close()
+    house.broker.lose_client()
+    for path in house.directory.glob("ibloop.db*"):
+        if not path.name.endswith(".mark"):
+            path.unlink()
+    shutil.copy(tmp_path / "backup" / "ibloop.db", house.directory / "ibloop.db")
+    house.ledger = house.open_ledger()
+    with house.ledger.transaction() as tx:
+        now = house.clock.now().utc
+        commands.request(tx, ACCEPT_LEDGER, {"reason": "restored"}, "ann", now)
+    house.start()
+    house.play(60)
+    assert house.broker.placed.count("ibl:K1:EEE:B:0") == 1
+    assert house.run().status is RunState.BLOCKED
+    assert house.desk.trouble is None
+
+
+def test_a_partial_fill_of_an_order_a_restored_ledger_never_sent_ends_with_the_acceptance(
+    house: House, tmp_path: Path
+) -> None:
+    """Half filled, the rest cancelled, by a ledger that is gone: nothing of it stays open."""
+    house.script("CCC", fills=(D("0.5"),))
+    house.plan()
+    back_up(house, tmp_path / "backup")
+    house.until(lambda: "CCC" in house.sent())
+    house.play(2)
+    house.broker.find("ibl:K1:CCC:B:0").status = "Cancelled"
+    restore(house, tmp_path / "backup")
+    house.play(60)
+    ask(house)
+    house.play(20)
+    assert house.desk.trouble is None
+    assert order(house, "CCC").status == "canceled"
+    assert not check(house.ledger.db)
+
+
+def test_what_was_called_not_sent_and_fills_stops_the_next_order(house: House) -> None:
+    """A wrong decision: the late fill is trouble before anything is sent, and acceptable."""
+    lost = lose(house)
+    ref = lost.client_order_id
+    decide(house, ref, Fate.NOT_SENT)
+    house.broker.next_order_id += 1
+    live = house.broker.alive(replace(lost, status="sending"))
+    house.broker.fill(live, lost.quantity)
+    house.play(20)
+    assert order(house, "AAA").status == "filled"
+    assert house.desk.trouble is not None
+    assert house.desk.trouble.reason is RunReason.LEDGER_BEHIND
+    sent = list(house.broker.placed)
+    house.retry()
+    assert house.until_ended().reason is RunReason.LEDGER_BEHIND
+    assert house.broker.placed == sent
+    assert ask(house).status is commands.CommandStatus.DONE
+    house.retry()
+    assert house.until_ended().status is RunState.DONE
+    assert not check(house.ledger.db)
+
+
+def test_what_was_called_not_sent_and_works_is_cancelled(house: House) -> None:
+    """It comes alive after all: cancelled at once, and nothing is sent meanwhile."""
+    lost = lose(house)
+    decide(house, lost.client_order_id, Fate.NOT_SENT)
+    until = house.clock.now().utc + timedelta(hours=1)
+    live = house.broker.alive(replace(lost, good_till=until))
+    house.play(40)
+    assert live.status == "Cancelled"
+    assert lost.client_order_id in house.broker.canceled
+    assert house.desk.trouble is not None
+    assert ask(house).status is commands.CommandStatus.DONE
 
 
 def test_a_ledger_that_was_used_and_has_no_mark_must_be_accepted(house: House) -> None:

@@ -405,10 +405,8 @@ def test_a_retry_trades_the_remainder_under_new_names(house: House) -> None:
     house.play(2)
     house.broker.fill(house.broker.find("ibl:K1:BBB:S:0"), D(500))
     house.broker.boundary = lambda name: (
-        setattr(house.broker, "slots", 0) if name == "after place" else None
+        house.halt(HaltLevel.KILL) if name == "after place" else None
     )
-    house.play(1)
-    house.halt(HaltLevel.KILL)
     assert house.until_ended().status is RunState.BLOCKED
     house.play(3)
     first = list(house.broker.placed)

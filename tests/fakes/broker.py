@@ -251,6 +251,12 @@ class FakeBroker:
             executed_at=self.clock.now().utc,
         )
 
+    def alive(self, order: Order) -> Live:
+        """Let an order work that nobody has heard of so far."""
+        live = Live(order, self._next_perm_id(), "Submitted")
+        self.live.append(live)
+        return live
+
     def trade_by_hand(self, symbol: str, side: Side, quantity: int, ref: str = "") -> Live:
         """Let a person trade in TWS: an order of another client, filled and not told of."""
         template = self.live[0].order if self.live else None

@@ -33,7 +33,8 @@ class AcceptanceKind(StrEnum):
 
     ``restore``: that this ledger is older than what was known of it. ``reference``: an order of
     ours that this ledger never sent. ``over_fill``: more shares than ordered; ``content.filled``
-    says how many. ``positions``: what is held, whatever the fills say; ``content.quantities``.
+    says how many. ``positions``: what is held, whatever the fills say; ``content.quantities``
+    from ``content.since`` on.
     """
 
     RESTORE = "restore"
@@ -109,14 +110,20 @@ def accepted(db: Connection) -> Accepted:
 
 
 def positions_baseline(db: Connection) -> Baseline | None:
-    """Return the positions accepted last, ``None`` when none ever were."""
+    """Return the positions accepted last, ``None`` when none ever were.
+
+    Since when fills count is part of what was accepted: the newest stamp the ledger had then,
+    not the time of a person's clock.
+    """
     found = _of_kind(db, AcceptanceKind.POSITIONS)
     if not found:
         return None
-    quantities = found[-1].content["quantities"]
+    content = found[-1].content
+    quantities = content["quantities"]
     known = quantities if isinstance(quantities, dict) else {}
     return Baseline(
-        found[-1].accepted_at, {symbol: parse_decimal(text) for symbol, text in known.items()}
+        parse_time(str(content["since"])),
+        {symbol: parse_decimal(text) for symbol, text in known.items()},
     )
 
 

@@ -98,7 +98,7 @@ def find_all(db: Connection, client_order_ids: Collection[str]) -> tuple[OrderRo
         " ORDER BY sent_at, ib_order_id",
         (json.dumps(sorted(client_order_ids)),),
     )
-    return tuple(_row(row) for row in found)
+    return tuple(parse_row(row) for row in found)
 
 
 def by_ib_order_id(db: Connection, ib_order_id: int) -> OrderRow | None:
@@ -118,7 +118,7 @@ def of_run(db: Connection, run_id: str, attempt: int | None = None) -> tuple[Ord
         " ORDER BY attempt, sequence",
         {"run_id": run_id, "attempt": attempt},
     )
-    return tuple(_row(row) for row in found)
+    return tuple(parse_row(row) for row in found)
 
 
 def in_states(db: Connection, states: Collection[OrderState]) -> tuple[OrderRow, ...]:
@@ -128,7 +128,7 @@ def in_states(db: Connection, states: Collection[OrderState]) -> tuple[OrderRow,
         f"{_SELECT} WHERE status IN ({marks}) ORDER BY created_at, attempt, sequence",
         tuple(state.value for state in states),
     )
-    return tuple(_row(row) for row in found)
+    return tuple(parse_row(row) for row in found)
 
 
 def listing(db: Connection, run_id: str | None = None, limit: int = 100) -> tuple[OrderRow, ...]:
@@ -138,13 +138,13 @@ def listing(db: Connection, run_id: str | None = None, limit: int = 100) -> tupl
         " ORDER BY created_at DESC, attempt DESC, sequence DESC LIMIT :limit",
         {"run_id": run_id, "limit": limit},
     )
-    return tuple(_row(row) for row in found)
+    return tuple(parse_row(row) for row in found)
 
 
 def all_sent(db: Connection) -> tuple[OrderRow, ...]:
     """Return every order that was ever journalled for sending, oldest first."""
     found = db.execute(f"{_SELECT} WHERE sent_at IS NOT NULL ORDER BY sent_at, ib_order_id")
-    return tuple(_row(row) for row in found)
+    return tuple(parse_row(row) for row in found)
 
 
 def over_filled(db: Connection) -> tuple[OrderRow, ...]:
@@ -153,8 +153,14 @@ def over_filled(db: Connection) -> tuple[OrderRow, ...]:
         f"{_SELECT} WHERE CAST(filled_quantity AS REAL) > CAST(quantity AS REAL)"
         " ORDER BY sent_at, ib_order_id"
     )
-    rows = tuple(_row(row) for row in found)
+    rows = tuple(parse_row(row) for row in found)
     return tuple(row for row in rows if row.order.filled_quantity > row.order.quantity)
+
+
+def filled_though_denied(db: Connection) -> tuple[OrderRow, ...]:
+    """Return every order that never left, by the ledger, and was filled all the same."""
+    found = db.execute(f"{_SELECT} WHERE reject_source = 'ibloop' AND filled_quantity <> '0'")
+    return tuple(parse_row(row) for row in found)
 
 
 def max_ib_order_id(db: Connection) -> int:
@@ -175,6 +181,12 @@ def sent_today(db: Connection, since: datetime) -> SentTotals:
     ).fetchall()
     values = (parse_decimal(row["quantity"]) * parse_decimal(row["price"]) for row in found)
     return SentTotals(count=len(found), notional=sum(values, ZERO))
+
+
+def sent_count(db: Connection, run_id: str) -> int:
+    """Return how many orders of a run were journalled for sending, in all its attempts."""
+    sql = "SELECT count(*) FROM trade_orders WHERE run_id = ? AND sent_at IS NOT NULL"
+    return int(db.execute(sql, (run_id,)).fetchone()[0])
 
 
 def sent_times_since(db: Connection, since: datetime) -> tuple[datetime, ...]:
@@ -230,10 +242,11 @@ def values_of(row: OrderRow) -> dict[str, object]:
 
 def _first(db: Connection, condition: str, value: object) -> OrderRow | None:
     row = db.execute(f"{_SELECT} WHERE {condition} LIMIT 1", (value,)).fetchone()
-    return None if row is None else _row(row)
+    return None if row is None else parse_row(row)
 
 
-def _row(row: Row) -> OrderRow:
+def parse_row(row: Row) -> OrderRow:
+    """Return a row of all :data:`COLUMNS`. Raises: LedgerError for a value in another form."""
     return OrderRow(
         order=_order(row),
         attempt=row["attempt"],

@@ -17,6 +17,7 @@ from ibloop.adapters.ledger.order_rows import (
     all_sent,
     by_ib_order_id,
     by_perm_id,
+    filled_though_denied,
     find,
     find_all,
     in_states,
@@ -24,6 +25,8 @@ from ibloop.adapters.ledger.order_rows import (
     max_ib_order_id,
     of_run,
     over_filled,
+    parse_row,
+    sent_count,
     sent_times_since,
     sent_today,
     values_of,
@@ -48,6 +51,7 @@ __all__ = [
     "apply",
     "by_ib_order_id",
     "by_perm_id",
+    "filled_though_denied",
     "find",
     "find_all",
     "in_states",
@@ -60,6 +64,7 @@ __all__ = [
     "of_run",
     "over_filled",
     "refresh_fills",
+    "sent_count",
     "sent_times_since",
     "sent_today",
     "working_symbols",
@@ -69,6 +74,14 @@ AVERAGE_STEP = Decimal("0.00000001")
 """Average prices are rounded to this many USD: a quotient need not end."""
 
 _INSERT = insert_sql("trade_orders", COLUMNS)
+_MARK_SENDING = (
+    "UPDATE trade_orders SET status = 'sending', ib_order_id = :ib_order_id,"  # noqa: S608
+    " limit_price = :limit_price, arrival_price = :arrival_price, quote_seq = :quote_seq,"
+    " quote_source = :quote_source, quote_at = :quote_at, good_till = :good_till,"
+    " sent_at = :now, updated_at = :now"
+    " WHERE client_order_id = :client_order_id AND status = 'planned'"
+    f" RETURNING {', '.join(COLUMNS)}"
+)
 
 
 def insert(tx: Tx, rows: Sequence[OrderRow], actor: str) -> None:
@@ -106,24 +119,16 @@ def mark_sending(
     good_till: datetime,
     now: datetime,
     actor: str,
-) -> bool:
+) -> OrderRow | None:
     """Journal that a planned order is about to be sent, with everything it is sent with.
 
-    Its bytes may leave only after this transaction has committed (promise P2). Returns False
-    when the order is not planned any more: it must not be sent. Raises: InvariantError when
-    order type and limit price disagree; IntegrityError when ``ib_order_id`` was used before.
+    Returns the order as the ledger now has it. Its bytes may leave only after this transaction
+    has committed (promise P2). Returns ``None`` when it is not planned any more: it must not be
+    sent. Raises: InvariantError when order type and limit price disagree; IntegrityError when
+    ``ib_order_id`` was used before.
     """
-    order = _known(tx.db, client_order_id)
-    invariant(
-        (order.order_type is OrderType.LMT) == (limit_price is not None),
-        f"{client_order_id}: {order.order_type} with limit price {limit_price}",
-    )
     changed = tx.execute(
-        "UPDATE trade_orders SET status = 'sending', ib_order_id = :ib_order_id,"
-        " limit_price = :limit_price, arrival_price = :arrival_price, quote_seq = :quote_seq,"
-        " quote_source = :quote_source, quote_at = :quote_at, good_till = :good_till,"
-        " sent_at = :now, updated_at = :now"
-        " WHERE client_order_id = :client_order_id AND status = 'planned'",
+        _MARK_SENDING,
         {
             "client_order_id": client_order_id,
             "ib_order_id": ib_order_id,
@@ -135,9 +140,14 @@ def mark_sending(
             "good_till": time_text(good_till),
             "now": time_text(now),
         },
+    ).fetchall()
+    if not changed:
+        return None
+    row = parse_row(changed[0])
+    invariant(
+        (row.order.order_type is OrderType.LMT) == (limit_price is not None),
+        f"{client_order_id}: {row.order.order_type} with limit price {limit_price}",
     )
-    if changed.rowcount != 1:
-        return False
     payload = {
         "ib_order_id": ib_order_id,
         "limit_price": limit_price,
@@ -147,7 +157,7 @@ def mark_sending(
         "good_till": good_till,
     }
     audit.append(tx, actor, "order.journalled", client_order_id, payload, now=now)
-    return True
+    return row
 
 
 def apply(

@@ -1,7 +1,9 @@
 """The plan of each run attempt: for every symbol, what is wanted against what was held."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from decimal import Decimal
 
 from ibloop.adapters.ledger import audit
 from ibloop.adapters.ledger.connection import Connection, Row, Tx
@@ -52,6 +54,18 @@ def plan_lines(db: Connection, run_id: str, attempt: int | None = None) -> tuple
         {"run_id": run_id, "attempt": attempt},
     )
     return tuple(_line(row) for row in found)
+
+
+def baseline_quantities(
+    db: Connection, run_id: str, attempt: int, symbols: Collection[str]
+) -> dict[str, Decimal]:
+    """Return what was held of these symbols when the attempt was planned, in shares."""
+    found = db.execute(
+        "SELECT symbol, baseline_quantity FROM plan_lines WHERE run_id = ? AND attempt = ?"
+        " AND symbol IN (SELECT value FROM json_each(?))",
+        (run_id, attempt, json.dumps(sorted(symbols))),
+    )
+    return {row["symbol"]: parse_decimal(row["baseline_quantity"]) for row in found}
 
 
 def _line(row: Row) -> PlanLine:

@@ -4,12 +4,12 @@ The decision is about the order alone; whether it was right is shown by the posi
 to agree with the fills before anything is traded again.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from ibloop.adapters.ledger import acceptances, fills, orders
+from ibloop.adapters.ledger import acceptances, audit, fills, orders
 from ibloop.adapters.ledger.acceptances import AcceptanceKind
 from ibloop.adapters.ledger.connection import Tx
 from ibloop.adapters.ledger.identity import identity
@@ -33,7 +33,10 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A person's decision; shares at a USD price were executed beyond what the ledger has."""
+    """A person's decision; shares at a USD price were executed beyond what the ledger has.
+
+    ``perm_id`` says where a person has seen the order; the broker's own word decides later.
+    """
 
     fate: Fate
     reason: str
@@ -51,6 +54,8 @@ def resolve(tx: Tx, row: OrderRow, decision: Decision, now: datetime, actor: str
     if decision.fate is Fate.OVER_FILLED:
         return _accept_over_fill(tx, order, decision, now, actor)
     _check(order, decision)
+    _check_perm_id(tx, order, decision)
+    audit.append(tx, actor, "order.resolved", order.client_order_id, asdict(decision), now=now)
     if decision.quantity is not None and decision.price is not None:
         told = _execution(tx, order, decision.quantity, decision.price, now)
         fills.record(tx, told, now, actor)
@@ -66,7 +71,6 @@ def resolve(tx: Tx, row: OrderRow, decision: Decision, now: datetime, actor: str
         tx,
         order.client_order_id,
         event,
-        perm_id=decision.perm_id,
         reject_source="ibloop" if not_sent else None,
         reject_code=RESOLVED_CODE if not_sent else None,
         reject_reason=f"{actor}: {decision.reason}" if not_sent else None,
@@ -82,6 +86,8 @@ def _check(order: Order, decision: Decision) -> None:
         raise RefusedError(
             f"{ref} is {order.status}: only an unknown order is resolved by a person"
         )
+    if decision.perm_id is not None and order.perm_id not in {None, decision.perm_id}:
+        raise RefusedError(f"{ref} has permId {order.perm_id} at the broker")
     if (decision.quantity is None) != (decision.price is None):
         raise RefusedError("executed shares need both --quantity and --price")
     added = decision.quantity or Decimal(0)
@@ -98,6 +104,13 @@ def _check(order: Order, decision: Decision) -> None:
         )
     if fate is Fate.CANCELED and filled >= order.quantity:
         raise RefusedError(f"{filled} of {order.quantity} shares are filled: that is filled")
+
+
+def _check_perm_id(tx: Tx, order: Order, decision: Decision) -> None:
+    """Raise RefusedError when the permId is another order's."""
+    other = orders.by_perm_id(tx.db, decision.perm_id) if decision.perm_id else None
+    if other is not None and other.order.client_order_id != order.client_order_id:
+        raise RefusedError(f"permId {decision.perm_id} is {other.order.client_order_id}")
 
 
 def _execution(tx: Tx, order: Order, quantity: Decimal, price: Decimal, now: datetime) -> Execution:

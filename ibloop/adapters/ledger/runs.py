@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from ibloop.adapters.ledger import audit
 from ibloop.adapters.ledger.connection import Connection, Row, Tx
-from ibloop.adapters.ledger.plan import plan_lines, set_plan_lines
+from ibloop.adapters.ledger.plan import baseline_quantities, plan_lines, set_plan_lines
 from ibloop.adapters.ledger.values import (
     decimal_text,
     insert_sql,
@@ -28,6 +28,7 @@ __all__ = [
     "UNDER_WAY",
     "Run",
     "active",
+    "baseline_quantities",
     "claim_next",
     "examined_seq",
     "find",

@@ -33,6 +33,8 @@ STATEMENTS: tuple[str, ...] = (
   PRIMARY KEY (run_id, attempt)
 ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX baselines_by_time ON baselines (taken_at)",
+    """INSERT INTO baselines (run_id, attempt, taken_at)
+  SELECT run_id, attempt, baseline_at FROM trade_runs WHERE baseline_at IS NOT NULL""",
     "CREATE INDEX acceptances_by_kind ON acceptances (kind, subject)",
     "CREATE INDEX audit_log_by_subject ON audit_log (subject, seq)",
     # What is asked with every order must cost the same however much has gone before.
@@ -40,8 +42,10 @@ STATEMENTS: tuple[str, ...] = (
     "CREATE INDEX trade_runs_by_key ON trade_runs (run_key)",
     "CREATE INDEX trade_fills_by_recording ON trade_fills (recorded_at)",
     # As floating point for the index only: who asks compares the decimals.
-    """CREATE INDEX trade_orders_over_filled ON trade_orders (client_order_id)
+    """CREATE INDEX trade_orders_over_filled ON trade_orders (sent_at, ib_order_id)
   WHERE CAST(filled_quantity AS REAL) > CAST(quantity AS REAL)""",
+    """CREATE INDEX trade_orders_denied_filled ON trade_orders (client_order_id)
+  WHERE reject_source = 'ibloop' AND filled_quantity <> '0'""",
     # 1 once its order was known as sent, which does not change back; 0 is looked up.
     """ALTER TABLE trade_fills ADD COLUMN
   order_was_sent INTEGER NOT NULL DEFAULT 0 CHECK (order_was_sent IN (0, 1))""",
