@@ -48,7 +48,7 @@ FIRST ?= 0
 world: setup-dev ## Play simulated worlds (SEEDS=n FIRST=m)
 	@WORLD_SEEDS=$(SEEDS) WORLD_FIRST=$(FIRST) $(BIN)/pytest tests/world/test_world.py -n 2 --timeout 0 -p no:logging
 
-# Their number is CHAOS's own: `make chaos SEEDS=100` plays more.
+# Fewer rounds than there are worlds: each takes half a minute.
 chaos: SEEDS = 8
 chaos: setup-dev ## Kill, stop and cut off real processes (SEEDS=n FIRST=m)
 	@CHAOS_SEEDS=$(SEEDS) CHAOS_FIRST=$(FIRST) $(BIN)/pytest tests/chaos -k chaos --timeout 0

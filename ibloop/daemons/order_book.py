@@ -10,8 +10,7 @@ from ibloop.adapters.ledger.connection import Connection
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
 from ibloop.core.invariant import present
-from ibloop.core.lifecycle import ORDER_AT_BROKER
-from ibloop.core.model import ZERO, HaltLevel, Order, Quote, Side
+from ibloop.core.model import ZERO, HaltLevel, Quote, Side
 from ibloop.core.orders import commission_bound_usd
 from ibloop.core.risk import SendContext, second_is_free
 
@@ -52,10 +51,13 @@ class SendBook:
 
     def add(self, row: OrderRow, now: datetime) -> None:
         """Count an order that this transaction has journalled."""
+        order = row.order
+        price = present(order.limit_price or row.arrival_price, "price of a sent order")
         self.orders_today += 1
         self.orders_this_run += 1
-        self.traded_today_usd += row.order.quantity * _worst_price(row)
-        self.cash_usd -= _reserved_usd(row)
+        self.traded_today_usd += order.quantity * price
+        if order.side is Side.BUY:
+            self.cash_usd -= _reserved_usd(order.quantity, price)
         self.sent_at.append(now)
 
 
@@ -70,16 +72,18 @@ def read_book(
 ) -> SendBook:
     """Return the figures for orders of a run in these symbols, at the start of a transaction."""
     today = orders.sent_today(db, day_start)
-    since = fills.recorded_after(db, present(run.baseline_at, "baseline"))
     # Foreign fills count too: somebody may have sold by hand what we are about to sell.
-    filled = fills.signed(since)
-    before = runs.baseline_quantities(db, run.run_id, run.attempt, symbols)
+    moves = fills.moves_after(db, present(run.baseline_at, "baseline"))
+    held = dict(runs.baseline_quantities(db, run.run_id, run.attempt, symbols))
+    for move in moves:
+        if move.symbol in held:
+            held[move.symbol] += move.signed_quantity
     cash_usd = present(run.cash_usd, "cash of an executing run")
     return SendBook(
         halt=halt,
         equity_usd=present(run.equity_usd, "equity of an executing run"),
-        cash_usd=_cash_left(cash_usd, since, orders.in_states(db, ORDER_AT_BROKER)),
-        held={symbol: held + filled.get(symbol, ZERO) for symbol, held in before.items()},
+        cash_usd=cash_usd - _spent_usd(moves) - _all_reserved_usd(db),
+        held=held,
         orders_today=today.count,
         orders_this_run=orders.sent_count(db, run.run_id),
         traded_today_usd=today.notional,
@@ -87,30 +91,22 @@ def read_book(
     )
 
 
-def _cash_left(
-    cash_usd: Decimal, since: Sequence[fills.Fill], at_broker: Sequence[OrderRow]
-) -> Decimal:
-    """Return the cash that nothing has used or may still use, USD.
-
-    Args: cash at the baseline; every fill since, ours and foreign; every order that may still
-    fill, of whatever run. A commission not yet known counts with its bound.
-    """
-    left = cash_usd
-    for fill in since:
-        left -= fill.side.sign * fill.quantity * fill.price
-        known = fill.commission
-        left -= commission_bound_usd(fill.quantity) if known is None else known
-    return left - sum((_reserved_usd(row) for row in at_broker), ZERO)
+def _spent_usd(moves: Sequence[fills.Move]) -> Decimal:
+    """Return what fills have cost so far; a commission not yet known counts with its bound."""
+    spent = ZERO
+    for move in moves:
+        known = move.commission
+        spent += move.signed_quantity * move.price
+        spent += commission_bound_usd(abs(move.signed_quantity)) if known is None else known
+    return spent
 
 
-def _reserved_usd(row: OrderRow) -> Decimal:
-    """Return the most that what remains of a sent order can still cost."""
-    order: Order = row.order
-    if order.side is not Side.BUY:
-        return ZERO
-    remaining = max(order.remaining, ZERO)
-    return remaining * _worst_price(row) + commission_bound_usd(remaining)
+def _all_reserved_usd(db: Connection) -> Decimal:
+    """Return the most that every order that may still fill can cost, of whatever run."""
+    return sum((_reserved_usd(remaining, price) for remaining, price in orders.open_buys(db)), ZERO)
 
 
-def _worst_price(row: OrderRow) -> Decimal:
-    return present(row.order.limit_price or row.arrival_price, "price of a sent order")
+def _reserved_usd(remaining: Decimal, price: Decimal) -> Decimal:
+    """Return the most that the remaining shares of a buy can cost."""
+    shares = max(remaining, ZERO)
+    return shares * price + commission_bound_usd(shares)

@@ -17,7 +17,7 @@ from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Broker, Clock, NotSentError, Quotes
 from ibloop.config import Config
-from ibloop.core.invariant import present
+from ibloop.core.invariant import invariant, present
 from ibloop.core.lifecycle import OrderEvent, OrderState, RunState
 from ibloop.core.model import (
     ZERO,
@@ -104,21 +104,20 @@ class OrderSender:
             waiting = self._hindrance(tx, current, now)
             if waiting is not None or current is None:
                 return waiting
-            rows = orders.find_all(tx.db, [order.client_order_id for order in planned])
-            found = {row.order.client_order_id: row for row in rows}
+            places = orders.places_of(tx.db, [order.client_order_id for order in planned])
             book = self._book(tx, current, symbols, now)
             for order in planned:
-                row, quote = found.get(order.client_order_id), quotes.get(order.symbol)
-                waiting = not_now(len(journalled)) or self._hinders(row, current, book, now)
-                if waiting is not None or row is None:
+                place, quote = places.get(order.client_order_id), quotes.get(order.symbol)
+                waiting = not_now(len(journalled)) or self._hinders(place, current, book, now)
+                if waiting is not None:
                     break
                 instrument = self._instruments.get(order.symbol)
-                breach = self._refuse(row.order, instrument, quote, book, now)
+                breach = self._refuse(order, instrument, quote, book, now)
                 if breach is not None:
-                    self._deny(tx, row.order, breach, now.utc)
+                    self._deny(tx, order, breach, now.utc)
                 else:
                     instrument = present(instrument, "instrument of a checked order")
-                    sent = self._journal(tx, current, row, instrument, quote, next_valid_id, now)
+                    sent = self._journal(tx, current, order, instrument, quote, next_valid_id, now)
                     book.add(sent, now.utc)
                     journalled.append(_Journalled(sent.order, instrument, book.held[order.symbol]))
                 done += 1
@@ -140,11 +139,16 @@ class OrderSender:
             return "not armed"
         return "halted" if self._halt(tx.db) in {HaltLevel.PAUSE, HaltLevel.KILL} else None
 
-    def _hinders(self, row: OrderRow | None, run: Run, book: SendBook, now: Moment) -> str | None:
-        """Return what of the ledger stands against sending this order of the run now."""
-        if row is None or row.order.status != OrderState.PLANNED:
+    def _hinders(
+        self, place: tuple[OrderState, str, int] | None, run: Run, book: SendBook, now: Moment
+    ) -> str | None:
+        """Return what of the ledger stands against sending an order of the run now.
+
+        ``place`` is the order's: state, run and attempt.
+        """
+        if place is None or place[0] is not OrderState.PLANNED:
             return "the order is not planned any more"
-        if (row.order.run_id, row.attempt) != (run.run_id, run.attempt):
+        if place[1:] != (run.run_id, run.attempt):
             return "the order belongs to another attempt"
         paced = book.is_paced(now.utc, self._config.limits.orders_per_second_max)
         return "paced" if paced else None
@@ -211,7 +215,7 @@ class OrderSender:
         self,
         tx: Tx,
         run: Run,
-        row: OrderRow,
+        order: Order,
         instrument: Instrument,
         quote: Quote | None,
         next_valid_id: int,
@@ -219,13 +223,13 @@ class OrderSender:
     ) -> OrderRow:
         """Write the SENDING row and return it: the order leaves exactly as it says."""
         quote = present(quote, "quote of an order that passed the checks")
-        ref = row.order.client_order_id
-        price = self._limit_price(row.order, instrument, quote)
+        ref = order.client_order_id
+        price = self._limit_price(order, instrument, quote)
         marked = orders.mark_sending(
             tx,
             ref,
             ib_order_id=max(next_valid_id, orders.max_ib_order_id(tx.db) + 1),
-            limit_price=price if row.order.order_type is OrderType.LMT else None,
+            limit_price=price if order.order_type is OrderType.LMT else None,
             arrival_price=mid(quote) or ZERO,
             quote_seq=quote.seq,
             quote_source=quote.source.value,
@@ -234,7 +238,12 @@ class OrderSender:
             now=now.utc,
             actor=self._actor,
         )
-        return present(marked, f"{ref} in state planned")
+        row = present(marked, f"{ref} in state planned")
+        checked = (order.con_id, order.side, order.quantity, order.order_type)
+        stored = row.order
+        same = (stored.con_id, stored.side, stored.quantity, stored.order_type) == checked
+        invariant(same, f"{ref} is not the order that was checked")
+        return row
 
     def _write(self, journalled: Sequence[_Journalled], since: Moment) -> None:
         """Hand journalled orders to the broker; write down of which not one byte has left."""
@@ -243,6 +252,9 @@ class OrderSender:
             why = self._too_late(item, since) or self._place(item.order, item.instrument)
             if why is not None:
                 unsent.append((item.order, why))
+        if journalled:
+            refs = [item.order.client_order_id for item in journalled]
+            _log.info("orders.sent", client_order_ids=refs, unsent=len(unsent))
         if unsent:
             self._not_sent(unsent)
 
@@ -264,14 +276,6 @@ class OrderSender:
 
     def _place(self, order: Order, instrument: Instrument) -> str | None:
         """Write one order; return why not one byte of it has left, ``None`` otherwise."""
-        _log.info(
-            "order.sending",
-            client_order_id=order.client_order_id,
-            ib_order_id=order.ib_order_id,
-            side=order.side,
-            quantity=order.quantity,
-            limit_price=order.limit_price,
-        )
         try:
             self._broker.place(order, instrument)
         except NotSentError as error:

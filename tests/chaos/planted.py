@@ -6,7 +6,7 @@ What chaos must find. A bug is a patch of the production code, never a flag in i
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from datetime import timedelta
 
 from ibloop.adapters.ledger import orders
 from ibloop.cli import main
@@ -15,20 +15,22 @@ from ibloop.daemons.order_executor import OrderExecutor
 
 
 def send_again_on_timeout() -> None:
-    """An order that nobody acknowledges in time is placed once more, with a fresh order id."""
-    overdue = OrderExecutor._overdue
+    """An order that nobody has acknowledged in time is placed once more, with a fresh order id."""
+    poll = OrderExecutor.poll
 
-    def again(self: OrderExecutor, now: Any) -> bool:
+    def again(self: OrderExecutor) -> bool:
+        patience = timedelta(seconds=self._config.execution.ack_timeout_s)
         for row in orders.in_states(self._ledger.db, {OrderState.SENDING}):
-            order = row.order
-            if self._judge.is_unanswered(order, now) and self._broker.room():
-                order_id = max(self._next_valid_id, orders.max_ib_order_id(self._ledger.db)) + 1000
-                self._next_valid_id = order_id
+            order, now = row.order, self._clock.now().utc
+            is_late = order.sent_at is not None and now - order.sent_at >= patience
+            if is_late and self._broker.room():
+                highest = orders.max_ib_order_id(self._ledger.db)
+                self._next_valid_id = max(self._next_valid_id, highest) + 1000
                 instrument = self._sender._instruments[order.symbol]
-                self._broker.place(replace(order, ib_order_id=order_id), instrument)
-        return overdue(self, now)
+                self._broker.place(replace(order, ib_order_id=self._next_valid_id), instrument)
+        return poll(self)
 
-    OrderExecutor._overdue = again  # type: ignore[method-assign]
+    OrderExecutor.poll = again  # type: ignore[method-assign]
 
 
 BUGS: dict[str, Callable[[], None]] = {plant.__name__: plant for plant in (send_again_on_timeout,)}

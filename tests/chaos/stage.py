@@ -35,7 +35,7 @@ GRAVE = frozenset(
 """Reasons of a blocked run that no fault can excuse: the ledger has contradicted the broker."""
 
 CHANGES = {
-    "port = 0\n\n[session]": 'port = 0\nsim_args = ["--speed", "10", "--seed", "{seed}"]\n\n[session]',
+    'launcher = "sim"': 'launcher = "sim"\nsim_args = ["--speed", "10", "--seed", "{seed}"]',
     "orders_per_second_max = 20": "orders_per_second_max = 4",
     "orders_per_day_max = 200": "orders_per_day_max = 2000",
     "day_turnover_weight_max = 20.0": "day_turnover_weight_max = 500.0",

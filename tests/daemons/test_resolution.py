@@ -138,6 +138,16 @@ def test_a_working_order_is_followed_again_by_its_perm_id(house: House) -> None:
     assert decide(house, ref, Fate.WORKING, perm_id=4712) == "new"
 
 
+def test_what_may_still_come_alive_cannot_be_called_not_sent(house: House) -> None:
+    """A hung gateway may hold it until it expires: a person must wait as long."""
+    house.script("AAA", swallowed=True)
+    house.queue()
+    house.until_ended()
+    ref = order(house, "AAA").client_order_id
+    with pytest.raises(RefusedError, match="may still come alive until"):
+        decide(house, ref, Fate.NOT_SENT)
+
+
 def test_only_an_unknown_order_is_for_a_person_to_decide(house: House) -> None:
     """What evidence has proven is not overruled."""
     house.queue()

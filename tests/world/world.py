@@ -18,7 +18,7 @@ from ibloop.adapters.ledger import (
     orders,
     runs,
 )
-from ibloop.adapters.ledger.acceptances import AcceptanceKind, accepted
+from ibloop.adapters.ledger.acceptances import accepted
 from ibloop.adapters.ledger.connection import Connection, Ledger, Tx, open_readonly
 from ibloop.adapters.ledger.resolution import Decision, Fate, resolve
 from ibloop.adapters.ledger.runs import Run
@@ -26,7 +26,7 @@ from ibloop.core import promises
 from ibloop.core.lifecycle import RUN_TERMINAL, OrderState, RunReason, RunState
 from ibloop.core.model import HaltLevel, Order, OrderType, Side
 from ibloop.core.quotes import mid
-from ibloop.daemons.comparing import may_trail, standing_breaks
+from ibloop.daemons.comparing import accept_positions, explained_positions, standing_breaks
 from ibloop.daemons.run_commands import ACCEPT_LEDGER
 from ibloop.errors import LockHeldError, RefusedError
 from tests.fakes.house import CASH, HELD, House, SimCrashError
@@ -342,7 +342,7 @@ class World(House):
             raise AssertionError(f"expected no broken promise: {trouble.detail}")
         if trouble is not None and trouble.reason is RunReason.LEDGER_BEHIND:
             self._accept_ledger()
-        if standing_breaks(self.ledger.db) and not may_trail(self.ledger.db):
+        if standing_breaks(self.ledger.db):
             self._accept_positions()
         run = self.run(self._key())
         unknown = orders.in_states(self.ledger.db, {OrderState.UNKNOWN})
@@ -385,20 +385,19 @@ class World(House):
 
     def _accept_positions(self) -> None:
         """Accept positions that executions of another day explain, and nothing else."""
-        self.broker._note("positions accepted")
-        with self._whole() as tx:
-            held = {p.symbol: p.quantity for p in account.positions(tx.db)}
-            truth = {s: q for s, q in self.broker.positions.items() if q}
-            assert held == truth, f"expected the positions to be true: {held} {truth}"
-            acceptances.accept(
-                tx,
-                AcceptanceKind.POSITIONS,
-                "positions",
-                {"quantities": held},
-                reason="of another day",
-                now=self.clock.now().utc,
-                actor="ann",
-            )
+        _, lines = explained_positions(self.ledger.db)
+        symbols = [line.symbol for line in lines if line.difference]
+        held = {p.symbol: p.quantity for p in account.positions(self.ledger.db)}
+        truth = {s: q for s, q in self.broker.positions.items() if q}
+        if held != truth:
+            return
+        now = self.clock.now().utc
+        try:
+            with self._whole() as tx:
+                accept_positions(tx, symbols, reason="of another day", now=now, actor="ann")
+            self.broker._note(f"positions accepted: {symbols}")
+        except RefusedError as error:
+            self.broker._note(f"refused: {error}")
 
     # --- promises -----------------------------------------------------------------------------
 
@@ -421,7 +420,8 @@ class World(House):
             self._break("P6", f"{ref} left while its run was {run and run.status}")
         self._watch_halt(row.order)
         quote = self.quotes.read([order.symbol]).get(order.symbol)
-        if quote is None or self.clock.now().age_s(quote.received) > 60 or mid(quote) is None:
+        oldest_s = self.config.quotes.quote_age_s_max
+        if quote is None or self.clock.now().age_s(quote.received) > oldest_s or mid(quote) is None:
             self._break("P11", f"{ref} left on a stale price")
         if run and run.deadline_at and order.good_till > run.deadline_at:
             self._break("P12", f"{ref} outlives its run")

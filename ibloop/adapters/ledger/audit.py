@@ -17,6 +17,7 @@ from ibloop.adapters.ledger.values import insert_sql, json_text, parse_time, sel
 
 FIRST_PREV_HASH = "0" * 64
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _COLUMNS = ("seq", "at", "actor", "event", "subject", "payload", "prev_hash", "hash")
 _INSERT = insert_sql("audit_log", _COLUMNS)
 _SELECT = select_sql("audit_log", _COLUMNS)
@@ -57,10 +58,8 @@ def append(
 
     ``event`` is ``noun.verb_past``; ``payload`` holds JSON values, decimals and times.
     """
-    last = tx.execute("SELECT hash FROM audit_log ORDER BY seq DESC LIMIT 1").fetchone()
-    counter = tx.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit_log'").fetchone()
-    # From the counter, not from the last row: rows cut off the end leave a gap for ever.
-    seq = 1 if counter is None else counter["seq"] + 1
+    last_seq, last_hash = tx.audit_end or _end(tx.db)
+    seq = last_seq + 1
     row = {
         "seq": seq,
         "at": time_text(now),
@@ -68,10 +67,21 @@ def append(
         "event": event,
         "subject": subject,
         "payload": json_text(payload),
-        "prev_hash": FIRST_PREV_HASH if last is None else last["hash"],
+        "prev_hash": last_hash,
     }
-    tx.execute(_INSERT, {**row, "hash": _hash(row)})
-    return int(seq)
+    own_hash = _hash(row)
+    tx.execute(_INSERT, {**row, "hash": own_hash})
+    tx.audit_end = (seq, own_hash)
+    return seq
+
+
+def _end(db: Connection) -> tuple[int, str]:
+    """Return number and hash that the next row follows."""
+    last = db.execute("SELECT hash FROM audit_log ORDER BY seq DESC LIMIT 1").fetchone()
+    counter = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit_log'").fetchone()
+    # From the counter, not from the last row: rows cut off the end leave a gap for ever.
+    seq = 0 if counter is None else int(counter["seq"])
+    return seq, FIRST_PREV_HASH if last is None else last["hash"]
 
 
 def verify(db: Connection) -> AuditVerdict:
@@ -123,7 +133,7 @@ def _fault(row: Row, expected_seq: int, expected_prev: str) -> str:
 
 
 def _hash(row: Mapping[str, object] | Row) -> str:
-    canonical = json.dumps([row[name] for name in _COLUMNS[:-1]], separators=(",", ":"))
+    canonical = _ENCODER.encode([row[name] for name in _COLUMNS[:-1]])
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

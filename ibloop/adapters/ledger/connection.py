@@ -66,13 +66,17 @@ _PRAGMAS: tuple[tuple[str, str, object], ...] = (
 
 
 class Tx:
-    """Proof of an open write transaction; only :meth:`Ledger.transaction` makes one."""
+    """Proof of an open write transaction; only :meth:`Ledger.transaction` makes one.
 
-    __slots__ = ("_db",)
+    ``audit_end`` is where the audit log ends, once this transaction has appended to it.
+    """
+
+    __slots__ = ("_db", "audit_end")
 
     def __init__(self, db: Connection) -> None:
         """Wrap the connection whose transaction has just begun."""
         self._db: Connection | None = db
+        self.audit_end: tuple[int, str] | None = None
 
     @property
     def db(self) -> Connection:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from ibloop.adapters.ledger import audit, orders
 from ibloop.adapters.ledger.connection import Connection, Row, Tx
@@ -91,6 +92,15 @@ class Fill:
     def signed_quantity(self) -> Decimal:
         """Return the shares, negative when sold."""
         return self.side.sign * self.quantity
+
+
+class Move(NamedTuple):
+    """What a fill moved: shares, negative when sold, at a USD price, and what that cost."""
+
+    symbol: str
+    signed_quantity: Decimal
+    price: Decimal
+    commission: Decimal | None
 
 
 def record(tx: Tx, execution: Execution, now: datetime, actor: str) -> FillOutcome:
@@ -199,6 +209,23 @@ def last_recorded_at(db: Connection) -> datetime | None:
 def recorded_after(db: Connection, moment: datetime) -> tuple[Fill, ...]:
     """Return the fills that came into the ledger after ``moment``, ours and foreign."""
     return _select(db, "WHERE recorded_at > ? ORDER BY recorded_at, exec_base", time_text(moment))
+
+
+def moves_after(db: Connection, moment: datetime) -> tuple[Move, ...]:
+    """Return what the fills that came into the ledger after ``moment`` moved, ours and foreign."""
+    found = db.execute(
+        "SELECT symbol, side, quantity, price, commission FROM trade_fills WHERE recorded_at > ?",
+        (time_text(moment),),
+    )
+    return tuple(
+        Move(
+            symbol=row[0],
+            signed_quantity=Side(row[1]).sign * parse_decimal(row[2]),
+            price=parse_decimal(row[3]),
+            commission=optional(parse_decimal, row[4]),
+        )
+        for row in found
+    )
 
 
 def unsent_refs(db: Connection) -> tuple[str, ...]:

@@ -63,8 +63,12 @@ def bind(tx: Tx, mode: Mode, account: str, now: datetime) -> None:
 
 
 def epoch(db: Connection) -> int:
-    """Return the epoch of the executor that started last; 0 before the first."""
-    return identity(db).executor_epoch
+    """Return the epoch of the executor that started last; 0 before the first.
+
+    Raises: LedgerError when the row is gone.
+    """
+    row = db.execute("SELECT executor_epoch FROM ledger_identity").fetchone()
+    return identity(db).executor_epoch if row is None else int(row[0])
 
 
 def take_epoch(tx: Tx, actor: str, now: datetime) -> int:

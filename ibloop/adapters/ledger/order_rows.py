@@ -101,6 +101,29 @@ def find_all(db: Connection, client_order_ids: Collection[str]) -> tuple[OrderRo
     return tuple(parse_row(row) for row in found)
 
 
+def places_of(
+    db: Connection, client_order_ids: Collection[str]
+) -> dict[str, tuple[OrderState, str, int]]:
+    """Return state, run and attempt of those of the named orders that the ledger has."""
+    found = db.execute(
+        "SELECT client_order_id, status, run_id, attempt FROM trade_orders"
+        " WHERE client_order_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(sorted(client_order_ids)),),
+    )
+    return {row[0]: (OrderState(row[1]), row[2], row[3]) for row in found}
+
+
+def open_buys(db: Connection) -> tuple[tuple[Decimal, Decimal], ...]:
+    """Return what may still be bought by every order at the broker: shares and worst price, USD."""
+    found = db.execute(
+        "SELECT quantity, filled_quantity,"  # noqa: S608  (constants of ours)
+        " ifnull(limit_price, arrival_price) FROM trade_orders"
+        f" WHERE status IN ({', '.join('?' * len(ORDER_AT_BROKER))}) AND side = 'BUY'",
+        tuple(state.value for state in ORDER_AT_BROKER),
+    )
+    return tuple((parse_decimal(x[0]) - parse_decimal(x[1]), parse_decimal(x[2])) for x in found)
+
+
 def by_ib_order_id(db: Connection, ib_order_id: int) -> OrderRow | None:
     """Return the order that was given this id of the connection, or ``None``."""
     return _first(db, "ib_order_id = ?", ib_order_id)

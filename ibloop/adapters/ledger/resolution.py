@@ -5,7 +5,7 @@ to agree with the fills before anything is traded again.
 """
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -15,7 +15,7 @@ from ibloop.adapters.ledger.connection import Tx
 from ibloop.adapters.ledger.identity import identity
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.core.lifecycle import OrderEvent, OrderState
-from ibloop.core.model import Execution, Order
+from ibloop.core.model import Execution, Order, Tif
 from ibloop.errors import RefusedError
 
 RESOLVED_CODE = "resolved"
@@ -55,6 +55,7 @@ def resolve(tx: Tx, row: OrderRow, decision: Decision, now: datetime, actor: str
         return _accept_over_fill(tx, order, decision, now, actor)
     _check(order, decision)
     _check_perm_id(tx, order, decision)
+    _check_dead(order, decision, now)
     audit.append(tx, actor, "order.resolved", order.client_order_id, asdict(decision), now=now)
     if decision.quantity is not None and decision.price is not None:
         told = _execution(tx, order, decision.quantity, decision.price, now)
@@ -104,6 +105,21 @@ def _check(order: Order, decision: Decision) -> None:
         )
     if fate is Fate.CANCELED and filled >= order.quantity:
         raise RefusedError(f"{filled} of {order.quantity} shares are filled: that is filled")
+
+
+DAY_ORDER_LIFE = timedelta(hours=24)
+
+
+def _check_dead(order: Order, decision: Decision, now: datetime) -> None:
+    """Raise RefusedError for an order that may still come alive: a hung gateway holds it."""
+    if decision.fate is not Fate.NOT_SENT or order.sent_at is None:
+        return
+    alive_until = order.good_till if order.tif is Tif.GTD else order.sent_at + DAY_ORDER_LIFE
+    if now < alive_until:
+        raise RefusedError(
+            f"{order.client_order_id} may still come alive until {alive_until:%F %T} UTC: "
+            "decide then, or find it at the broker"
+        )
 
 
 def _check_perm_id(tx: Tx, order: Order, decision: Decision) -> None:

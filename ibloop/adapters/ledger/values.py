@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import TypeVar
 
 from ibloop.core.invariant import invariant
@@ -15,6 +16,9 @@ from ibloop.errors import LedgerError
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+_remembered = lru_cache(maxsize=8192)
+"""The same few times and numbers come again with every row of a run, and they never change."""
 
 
 def time_text(moment: datetime) -> str:
@@ -26,6 +30,7 @@ def time_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@_remembered
 def parse_time(text: str) -> datetime:
     """Return the aware UTC time of :func:`time_text`'s form; LedgerError for any other form."""
     try:
@@ -37,6 +42,7 @@ def parse_time(text: str) -> datetime:
     return moment
 
 
+@_remembered
 def decimal_text(value: Decimal) -> str:
     """Return the canonical decimal: no exponent, no trailing zeros, no minus zero.
 
@@ -49,6 +55,7 @@ def decimal_text(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+@_remembered
 def parse_decimal(text: str) -> Decimal:
     """Return the number of :func:`decimal_text`'s form; LedgerError for any other form."""
     try:
@@ -65,9 +72,7 @@ def json_text(value: object) -> str:
 
     Raises: TypeError for what JSON cannot hold, ValueError for NaN and infinity.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_json_default
-    )
+    return _ENCODER.encode(value)
 
 
 def _json_default(value: object) -> str:
@@ -76,6 +81,12 @@ def _json_default(value: object) -> str:
     if isinstance(value, datetime):
         return time_text(value)
     raise TypeError(f"not for JSON: {type(value).__name__}")
+
+
+# Made once: json.dumps makes one anew at each call with arguments of its own.
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), allow_nan=False, default=_json_default
+)
 
 
 def optional(convert: Callable[[A], B], value: A | None) -> B | None:

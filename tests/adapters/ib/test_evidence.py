@@ -48,10 +48,12 @@ def test_a_pass_asked_for_at_the_moment_another_ends_ends_too(play: Any, log_of:
         broker, _, _ = await connected(bench, log_of)
         for _ in range(3):
             broker.collect_evidence()
+            ended = False
             async with asyncio.timeout(10):
                 # Without a pause, as a loop with work to do: it sees the end in the next turn.
-                while not any(isinstance(event, EvidenceCollected) for event in broker.events()):
+                while not ended:
                     await asyncio.sleep(0)
+                    ended = any(isinstance(event, EvidenceCollected) for event in broker.events())
 
     play(scenario)
 
