@@ -1,5 +1,6 @@
 """The HALT file: an admin's kill switch that needs no program. It exists, so trading is halted."""
 
+import os
 from pathlib import Path
 
 from ibloop.core.model import HaltLevel
@@ -12,13 +13,18 @@ def read_halt_file(data_dir: Path) -> HaltLevel | None:
 
     ``None`` only when there is no such file: whatever else goes wrong halts.
     """
-    path = data_dir / "HALT"
+    # Asked with every order: the name alone is looked for first, which costs the least.
+    name = f"{data_dir}/HALT"
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            text = file.read(LENGTH_MAX).strip().lower()
+        os.lstat(name)
     except FileNotFoundError:
-        # A link to nowhere has the name: whoever made it meant to halt.
-        return HaltLevel.PAUSE if path.is_symlink() else None
+        return None
     except OSError:
+        return HaltLevel.PAUSE
+    try:
+        with Path(name).open(encoding="utf-8", errors="replace") as file:
+            text = file.read(LENGTH_MAX).strip().lower()
+    except OSError:
+        # Also a link to nowhere has the name: whoever made it meant to halt.
         return HaltLevel.PAUSE
     return HaltLevel(text) if text in set(HaltLevel) else HaltLevel.PAUSE

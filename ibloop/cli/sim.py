@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import signal
 import sys
 from decimal import Decimal, InvalidOperation
@@ -61,6 +62,19 @@ class UsdAmount(click.ParamType[Decimal]):
         return amount
 
 
+class Speed(click.FloatRange):
+    """A finite number within a range: NaN is neither above nor below anything."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number, or fail as click does."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"expected a number, was {value}", param, ctx)
+        return number
+
+
 @click.command(cls=GroupedCommand, groups=GROUPS)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the API port.")
 @click.option(
@@ -76,7 +90,7 @@ class UsdAmount(click.ParamType[Decimal]):
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of prices and sizes.")
 @click.option(
     "--speed",
-    type=click.FloatRange(0, 23_400),
+    type=Speed(0, 23_400),
     default=1.0,
     show_default=True,
     help="Market seconds per second: a session of 23,400 s lasts a minute at 390; 0 freezes it.",

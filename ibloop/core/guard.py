@@ -87,22 +87,25 @@ def rebase(
     today: date,
     now: datetime,
     resumed_at: datetime | None,
+    high_usd: Decimal | None = None,
 ) -> Baseline:
     """Return the baseline this evaluation is measured against, before it is measured.
 
     A new day starts at its first evaluation. A resume by an operator is the decision to live with
     the loss so far: everything starts anew from there, so that the next loss trips again.
+    ``high_usd`` is what a new high may be, the equity itself when left out.
     """
+    high_usd = equity_usd if high_usd is None else high_usd
     resumed = baseline is not None and resumed_at is not None and resumed_at > baseline.set_at
     if baseline is None or resumed:
         return Baseline(today, now, equity_usd, equity_usd, equity_usd)
     if baseline.trade_date != today:
-        peak = max(baseline.peak_usd, equity_usd)
+        peak = max(baseline.peak_usd, high_usd)
         return Baseline(today, now, equity_usd, equity_usd, peak)
     return replace(
         baseline,
-        day_high_usd=max(baseline.day_high_usd, equity_usd),
-        peak_usd=max(baseline.peak_usd, equity_usd),
+        day_high_usd=max(baseline.day_high_usd, high_usd),
+        peak_usd=max(baseline.peak_usd, high_usd),
     )
 
 
@@ -114,19 +117,25 @@ def evaluate(
     today: date,
     now: datetime,
     resumed_at: datetime | None,
+    previous_usd: Decimal | None = None,
 ) -> GuardVerdict:
     """Return what the guard has to do about this valuation.
 
     Losses are fractions: day loss of the day's start, drawdown of the day's high and of the peak.
+    A broker tells of cash and shares one after the other, so that a valuation in the middle of a
+    fill is wrong by the whole trade: a loss and a high count when the valuation before
+    (``previous_usd``) had them, too.
     """
     equity = valuation.equity_usd
     if equity is None or equity <= 0:
         text = "equity unknown" if equity is None else f"equity {equity} is not positive"
         return GuardVerdict("degraded", valuation, baseline, None, None, None, text)
-    base = rebase(baseline, equity, today, now, resumed_at)
-    day_loss = (base.day_start_usd - equity) / base.day_start_usd
-    intraday = (base.day_high_usd - equity) / base.day_high_usd
-    peak = (base.peak_usd - equity) / base.peak_usd
+    before = equity if previous_usd is None else previous_usd
+    base = rebase(baseline, equity, today, now, resumed_at, min(equity, before))
+    sure = max(equity, before)
+    day_loss = (base.day_start_usd - sure) / base.day_start_usd
+    intraday = (base.day_high_usd - sure) / base.day_high_usd
+    peak = (base.peak_usd - sure) / base.peak_usd
     halt, reason = _trigger(day_loss, intraday, peak, limits)
     status = {None: "ok", HaltLevel.REDUCE_ONLY: "reduce_only", HaltLevel.KILL: "kill"}[halt]
     return GuardVerdict(status, valuation, base, day_loss, max(intraday, peak), halt, reason)

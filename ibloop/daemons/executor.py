@@ -1,5 +1,6 @@
 """The executor daemon: the one process that sends orders."""
 
+import asyncio
 from datetime import datetime
 
 from ibloop.adapters.calendar import session_at
@@ -23,6 +24,9 @@ from ibloop.daemons.order_executor import OrderExecutor
 from ibloop.daemons.pretrade import gate_rules, observe, pulse
 from ibloop.daemons.run_planner import RunPlanner
 from ibloop.daemons.trade_executor import TradeExecutor
+
+PACED_PAUSE_S = 0.02
+"""How soon an order is looked at again that the pace keeps back: nothing else would wake us."""
 
 
 async def run(profile: Profile) -> None:
@@ -66,13 +70,23 @@ class ExecutorProcess:
         self._ledger: Ledger | None = None
         self._desk: OrderExecutor | None = None
         self._trader: TradeExecutor | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def step(self) -> bool:
         """Look after the connection, then do one piece of the executor's work."""
         if self._trader is None:
             self._start()
         self._link.step()
-        return present(self._trader, "trade executor").step()
+        trader = present(self._trader, "trade executor")
+        worked = trader.step()
+        if trader.is_paced and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(PACED_PAUSE_S, self._look_again)
+        return worked
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self.broker.wake.set()
 
     def report(self) -> Report:
         """Return how the executor is: ``ready`` once it knows the broker's truth."""

@@ -90,6 +90,7 @@ class TradeGuard:
                 today=today,
                 now=now.utc,
                 resumed_at=_resumed_at(last, baseline, cleared, now.utc),
+                previous_usd=last.equity if last else None,
             )
             guard_state.record(tx, _row(verdict, last, cleared, today, now.utc), ACTOR)
             if verdict.halt is not None:

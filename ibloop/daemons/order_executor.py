@@ -26,7 +26,7 @@ from ibloop.core.snapshot import is_ours
 from ibloop.daemons.evidence import Pass, Sync
 from ibloop.daemons.lineage import Lineage
 from ibloop.daemons.order_judge import OrderJudge
-from ibloop.daemons.order_sender import OrderSender
+from ibloop.daemons.order_sender import PACED, OrderSender
 from ibloop.daemons.order_trouble import Trouble, revived_orders
 from ibloop.errors import LockHeldError
 
@@ -165,28 +165,34 @@ class OrderExecutor:
         next_id = max(self._next_valid_id, self._lineage.next_order_id)
         return self._sender.send(run, [row.order for row in rows], next_id, self._not_now)
 
-    def cancel(self, order: Order, because: str) -> bool:
-        """Journal that a working order is to be cancelled, then ask the broker for it.
+    def cancel(self, doomed: Sequence[tuple[Order, str]]) -> bool:
+        """Journal that working orders are to be cancelled, and why; then ask the broker for it.
 
         Returns False when there is nobody to ask or nothing to cancel: a later step tries again.
         """
-        ref, now = order.client_order_id, self._clock.now()
-        if not self._broker.is_connected() or order.ib_order_id is None:
+        if not doomed or not self._broker.is_connected():
             return False
+        now, asked = self._clock.now(), list[Order]()
         with self._ledger.transaction() as tx:
-            row = orders.find(tx.db, ref)
-            if row is None or row.order.status not in WORKING:
-                return False
-            orders.apply(tx, ref, OrderEvent.ASK_CANCEL, now=now.utc, actor=ACTOR)
-        self._judge.note_cancel(ref, now)
-        self._wanted = True
-        _log.info("order.cancel_asked", client_order_id=ref, because=because)
-        try:
-            self._broker.cancel(order)
-        except NotSentError as error:
-            # The next evidence shows the order working, and it is asked for again.
-            _log.warning("order.cancel_not_sent", client_order_id=ref, error=str(error))
-        return True
+            places = orders.places_of(tx.db, [order.client_order_id for order, _ in doomed])
+            for order, _ in doomed:
+                ref = order.client_order_id
+                if ref in places and places[ref][0] in WORKING and order.ib_order_id is not None:
+                    orders.apply(tx, ref, OrderEvent.ASK_CANCEL, now=now.utc, actor=ACTOR)
+                    asked.append(order)
+        for order in asked:
+            self._judge.note_cancel(order.client_order_id, now)
+            try:
+                self._broker.cancel(order)
+            except NotSentError as error:
+                # The next evidence shows the order working, and it is asked for again.
+                ref = order.client_order_id
+                _log.warning("order.cancel_not_sent", client_order_id=ref, error=str(error))
+        if asked:
+            self._wanted = True
+            because = {order.client_order_id: why for order, why in doomed if order in asked}
+            _log.info("orders.cancel_asked", because=because)
+        return bool(asked)
 
     def cancel_revived(self) -> bool:
         """Ask the broker once a collection to cancel what has ended, by the ledger, and works."""
@@ -209,7 +215,7 @@ class OrderExecutor:
             return f"{missing} cannot be found at the broker"
         if self._broker.proof_age_s() > PROOF_AGE_S_MAX:
             return "the gateway does not answer"
-        return None if self._broker.room() > ahead else "paced"
+        return None if self._broker.room() > ahead else PACED
 
     # --- keeping evidence fresh ---------------------------------------------------------------
 

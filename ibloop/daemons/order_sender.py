@@ -36,6 +36,9 @@ from ibloop.core.sessions import day_start
 from ibloop.daemons.order_book import SendBook, read_book
 from ibloop.daemons.order_judge import NOT_SENT_CODE
 
+PACED = "paced"
+"""The one reason to wait that time alone ends."""
+
 WRITE_DELAY_S_MAX = 3.0
 """Longer than any commit takes: beyond it the checks in the journal are about another moment."""
 
@@ -101,11 +104,13 @@ class OrderSender:
         with self._ledger.transaction() as tx:
             now = self._clock.now()
             current = runs.find(tx.db, run.run_id)
-            waiting = self._hindrance(tx, current, now)
+            halt = self._halt(tx.db)
+            waiting = self._hindrance(tx, current, halt, now)
             if waiting is not None or current is None:
                 return waiting
             places = orders.places_of(tx.db, [order.client_order_id for order in planned])
-            book = self._book(tx, current, symbols, now)
+            today = day_start(now.utc, self._config.session.timezone)
+            book = read_book(tx.db, current, symbols, halt, now=now.utc, day_start=today)
             for order in planned:
                 place, quote = places.get(order.client_order_id), quotes.get(order.symbol)
                 waiting = not_now(len(journalled)) or self._hinders(place, current, book, now)
@@ -124,7 +129,9 @@ class OrderSender:
         self._write(journalled, now)
         return None if done else waiting
 
-    def _hindrance(self, tx: Tx, run: Run | None, now: Moment) -> str | None:
+    def _hindrance(
+        self, tx: Tx, run: Run | None, halt: HaltLevel | None, now: Moment
+    ) -> str | None:
         """Return what of the ledger stands against sending anything of this run now."""
         if identity.epoch(tx.db) != self._epoch:
             return "another executor has taken over"
@@ -132,12 +139,12 @@ class OrderSender:
             return "the run is not executing any more"
         if run.deadline_at is None or now.utc >= run.deadline_at:
             return "the deadline has passed"
-        if orders.in_states(tx.db, {OrderState.UNKNOWN}):
+        if orders.one_unknown(tx.db) is not None:
             return "the fate of an order is unknown"
         config = self._config
         if config.mode is Mode.LIVE and not arming.is_armed(tx.db, config.account, now):
             return "not armed"
-        return "halted" if self._halt(tx.db) in {HaltLevel.PAUSE, HaltLevel.KILL} else None
+        return "halted" if halt in {HaltLevel.PAUSE, HaltLevel.KILL} else None
 
     def _hinders(
         self, place: tuple[OrderState, str, int] | None, run: Run, book: SendBook, now: Moment
@@ -151,12 +158,7 @@ class OrderSender:
         if place[1:] != (run.run_id, run.attempt):
             return "the order belongs to another attempt"
         paced = book.is_paced(now.utc, self._config.limits.orders_per_second_max)
-        return "paced" if paced else None
-
-    def _book(self, tx: Tx, run: Run, symbols: Sequence[str], now: Moment) -> SendBook:
-        today = day_start(now.utc, self._config.session.timezone)
-        halt = self._halt(tx.db)
-        return read_book(tx.db, run, symbols, halt, now=now.utc, day_start=today)
+        return PACED if paced else None
 
     # --- refusing -----------------------------------------------------------------------------
 

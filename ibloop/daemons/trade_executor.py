@@ -24,12 +24,13 @@ from ibloop.core.lifecycle import (
     RunReason,
     RunState,
 )
-from ibloop.core.model import HaltLevel, Mode, Moment, Order, Side
+from ibloop.core.model import HaltLevel, Mode, Moment, Side
 from ibloop.core.outcome import Outcome, outcome, rejections_in_a_row
 from ibloop.daemons.comparing import POSITION_LAG, broken_promises, standing_breaks
 from ibloop.daemons.evidence import Sync
 from ibloop.daemons.order_executor import ACTOR, WORKING, OrderExecutor
 from ibloop.daemons.order_judge import NOT_SENT_CODE
+from ibloop.daemons.order_sender import PACED
 from ibloop.daemons.run_commands import RunCommands, move_run
 from ibloop.daemons.run_planner import RunPlanner
 
@@ -50,6 +51,7 @@ class TradeExecutor:
     ``gate`` answers the pre-trade questions for a run: the gate that fails, or ``None``.
     ``guard_silence`` tells why the guard cannot be relied on, ``None`` when it can. ``deadline``
     gives the moment by which a run that starts now must have ended, ``None`` for no time left.
+    ``is_paced`` tells after a step whether only time keeps the next order back.
     """
 
     def __init__(
@@ -80,9 +82,11 @@ class TradeExecutor:
         self._waiting: tuple[str, int, RunState, Moment] | None = None
         self._differs_since: Moment | None = None
         self._compared_at: datetime | None = None
+        self.is_paced = False
 
     def step(self) -> bool:
         """Do one piece of work; return whether there may be more."""
+        self.is_paced = False
         worked = self._desk.poll()
         worked |= self._cancel_what_must_die()
         worked |= self._commands.answer()
@@ -100,19 +104,15 @@ class TradeExecutor:
         working = [row.order for row in orders.in_states(db, WORKING)]
         if not working:
             return revived
-        kill = self._desk.halt(db) is HaltLevel.KILL
-        doomed = [
-            (order, why) for order in working if (why := "kill" if kill else self._end(order, now))
-        ]
-        return sum(self._desk.cancel(order, why) for order, why in doomed) > 0 or revived
-
-    def _end(self, order: Order, now: datetime) -> str | None:
-        """Return why an order must not work any longer, told by clock and run."""
+        if self._desk.halt(db) is HaltLevel.KILL:
+            return self._desk.cancel([(order, "kill") for order in working]) or revived
+        whole = {run_id: runs.find(db, run_id) for run_id in {order.run_id for order in working}}
+        canceled = {i for i, run in whole.items() if run and run.status is RunState.CANCELED}
         # Evidence first: an order that was away at its deadline has expired by itself.
-        if now >= order.good_till and self._desk.ready():
-            return "deadline"
-        run = runs.find(self._ledger.db, order.run_id)
-        return "run canceled" if run and run.status is RunState.CANCELED else None
+        late = [o for o in working if now >= o.good_till and self._desk.ready()]
+        doomed = [(order, "deadline") for order in late]
+        doomed += [(o, "run canceled") for o in working if o.run_id in canceled and o not in late]
+        return self._desk.cancel(doomed) or revived
 
     def _claim(self) -> bool:
         if not self._desk.ready():
@@ -285,11 +285,13 @@ class TradeExecutor:
             return False
         # A buy does not follow a sell in one go: that sell works then, and has to fill first.
         batch = takewhile(lambda row: row.order.side is side, planned[:allowed])
-        return self._desk.send(run, list(batch)) is None
+        waiting = self._desk.send(run, list(batch))
+        self.is_paced = waiting == PACED
+        return waiting is None
 
     def _cancel_working(self, at_broker: Sequence[OrderRow]) -> bool:
         working = [row.order for row in at_broker if row.order.status in WORKING]
-        return sum(self._desk.cancel(order, "the run ends") for order in working) > 0
+        return self._desk.cancel([(order, "the run ends") for order in working])
 
     def _abandon(self, run: Run, planned: Sequence[OrderRow]) -> None:
         now = self._clock.now().utc

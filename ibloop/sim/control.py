@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
@@ -18,7 +18,8 @@ from threading import Thread
 from typing import Any
 
 from ibloop.sim import faults
-from ibloop.sim.model import Quote, SimError
+from ibloop.sim.market.market import Shock
+from ibloop.sim.model import Instrument, Quote, SimError
 from ibloop.sim.service.gateway import Gateway
 from ibloop.sim.truth import TruthText, plain, truth
 
@@ -28,6 +29,11 @@ LOOPBACK = "127.0.0.1"
 BODY_BYTES_MAX = 65_536
 ANSWER_S_MAX = 30.0
 PRICES = ("bid", "ask", "last")
+# A shock of 9 makes everything ten times as dear.
+SHOCK_MAX = 9
+# All shocks together, as a factor: prices stay such as can be written and traded.
+SHOCKS_MAX = 10_000
+EXAMPLE = "2026-11-27T12:00:00-05:00"
 
 Answer = tuple[HTTPStatus, Any]
 Text = tuple[HTTPStatus, str]
@@ -78,14 +84,14 @@ class Control:
     def _fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
         values = dict(body)
         if "clear" in body:
-            _only(body, {"clear"})
+            _alone(body, "clear")
             self._gateway.clear_fault(body["clear"])
             return {"active": self._active()}
         name = values.pop("name", None)
         if not isinstance(name, str):
             raise SimError("expected a fault's name, or clear")
         if name == "clear":
-            _only(values, set())
+            _alone(body, "name", "clear")
             self._gateway.clear_faults()
             return {"active": self._active()}
         number = self._gateway.add_fault(faults.build(name, values))
@@ -94,15 +100,15 @@ class Control:
     def _quote(self, body: Mapping[str, Any]) -> dict[str, Any]:
         world = self._gateway.world
         if "shock" in body:
-            _only(body, {"shock"})
-            world.shock(_number(body["shock"], "shock"))
+            _alone(body, "shock")
+            world.shock(_shock(body["shock"], world.market.shocks))
             return {"shock": body["shock"]}
         _only(body, {"symbol", "halted", *PRICES})
         instrument = world.samples.by_symbol(str(body.get("symbol")))
         if instrument is None:
             raise SimError(f"expected a symbol of the universe, was {body.get('symbol')!r}")
         values: dict[str, Decimal | bool | None] = {
-            name: _price(body[name], name) for name in PRICES if name in body
+            name: _price(body[name], name, instrument) for name in PRICES if name in body
         }
         if "halted" in body:
             values["halted"] = _halted(body["halted"])
@@ -144,6 +150,13 @@ def _only(body: Mapping[str, Any], known: set[str]) -> None:
         raise SimError(f"unknown: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
 
+def _alone(body: Mapping[str, Any], key: str, called: str = "") -> None:
+    """Refuse whatever else a body says beside the one key that stands alone."""
+    others = sorted(set(body) - {key})
+    if others:
+        raise SimError(f"expected {called or key} alone, with it came {', '.join(others)}")
+
+
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise SimError(f"expected {name} as a number, was {value!r}")
@@ -157,16 +170,34 @@ def _time(value: Any) -> datetime:
             return moment
     except (TypeError, ValueError):
         pass
-    raise SimError(f"expected to as an ISO-8601 time with its zone, was {value!r}")
+    raise SimError(f"expected to as an ISO-8601 time with its zone, as {EXAMPLE}, was {value!r}")
 
 
-def _price(value: Any, name: str) -> Decimal | None:
+def _price(value: Any, name: str, instrument: Instrument) -> Decimal | None:
+    """Return a price an exchange could show, or None for None."""
     if value is None:
         return None
-    number = _number(value, name)
+    # What sums like 660.1 - 0.05 have too much is noise of the float, not a price between steps.
+    number = round(_number(value, name), 6)
     if not 0 < number < 1e9:
         raise SimError(f"expected {name} above 0 and below 1e9, was {value!r}")
-    return Decimal(repr(number))
+    price = Decimal(repr(number))
+    step = instrument.tick_at(price)
+    if price % step:
+        raise SimError(f"expected {name} in steps of {step}, was {value!r}")
+    return price
+
+
+def _shock(value: Any, before: Iterable[Shock]) -> float:
+    """Return a shock within bounds, by itself and together with the ones before."""
+    fraction = _number(value, "shock")
+    if fraction > SHOCK_MAX:
+        raise SimError(f"expected a shock above -1 and up to {SHOCK_MAX}, was {value!r}")
+    together = math.prod((1 + fraction, *(shock.factor for shock in before)))
+    if fraction > -1 and not 1 / SHOCKS_MAX <= together <= SHOCKS_MAX:
+        expected = f"expected shocks that make prices at most {SHOCKS_MAX:,} times as high or low"
+        raise SimError(f"{expected} together, was {together:.3g} with {value!r}")
+    return fraction
 
 
 def _halted(value: Any) -> bool:

@@ -54,9 +54,8 @@ class Status(StrEnum):
 LIVE = frozenset({Status.PRE_SUBMITTED, Status.SUBMITTED, Status.PENDING_CANCEL})
 
 
-ACCOUNT = re.compile(
-    r"(?P<id>[A-Za-z0-9]+)(:(?P<kind>cash|margin))?(:(?P<cash>[0-9]{1,12}([.][0-9]{1,2})?))?"
-)
+ACCOUNT_ID = re.compile(r"[A-Za-z0-9]+")
+ACCOUNT_CASH = re.compile(r"[0-9]{1,12}([.][0-9]{1,2})?")
 
 
 class AccountKind(StrEnum):
@@ -76,13 +75,20 @@ class AccountSpec:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `ID[:cash|margin][:CASH_USD]`. Raises: SimError for anything else."""
-        match = ACCOUNT.fullmatch(text)
-        cash = Decimal(match["cash"]) if match and match["cash"] else None
-        if match is None or cash == 0:
-            form = "ID[:cash|margin][:CASH_USD] with an ID of letters and digits"
-            raise SimError(f"expected an account id as {form}, was {text!r}")
-        return cls(match["id"], AccountKind(match["kind"] or AccountKind.CASH), cash)
+        """Read `ID[:cash|margin][:CASH_USD]`. Raises: SimError naming the part that is wrong."""
+        account_id, *rest = text.split(":")
+        if not ACCOUNT_ID.fullmatch(account_id):
+            raise SimError(f"expected an account id of letters and digits, was {account_id!r}")
+        kind = AccountKind(rest.pop(0)) if rest and rest[0] in set(AccountKind) else None
+        cash = rest.pop(0) if rest else None
+        if cash is not None and not (ACCOUNT_CASH.fullmatch(cash) and Decimal(cash)):
+            expected = "USD above 0 and below 1e12, with up to two decimals"
+            if kind is None:
+                expected = f"cash, margin or {expected}"
+            raise SimError(f"account {account_id}: expected {expected}, was {cash!r}")
+        if rest:
+            raise SimError(f"account {account_id}: no more expected after its cash: {rest[0]!r}")
+        return cls(account_id, kind or AccountKind.CASH, Decimal(cash) if cash else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +278,8 @@ class Preview:
 class Execution:
     """One fill. `realized_pnl` is None when the fill only opened or added to a position.
 
-    `liquidation` marks an order of the broker itself, `corporate` a split, which is no trade.
+    `liquidation` marks an order of the broker itself, `corporate` what came of a split, which is
+    no trade: the split with its `ratio`, and the fraction of a share that was paid out.
     """
 
     exec_id: str
@@ -294,6 +301,7 @@ class Execution:
     exchange: str
     liquidation: bool = False
     corporate: bool = False
+    ratio: Decimal | None = None
 
     @property
     def cash_change(self) -> Decimal:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ibloop.sim.clock import SystemClock
 from ibloop.sim.connection import Connection
 from ibloop.sim.control import Control, ControlServer
 from ibloop.sim.faults import Fault
@@ -21,7 +22,7 @@ from ibloop.sim.model import SimError
 from ibloop.sim.service.desk import GatewayOptions
 from ibloop.sim.service.gateway import Gateway
 from ibloop.sim.state import Journal, StateFile
-from ibloop.sim.world import SystemClock, World, WorldOptions
+from ibloop.sim.world import World, WorldOptions
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,8 @@ class SimGateway:
             world = World(options.world, samples, journal, SystemClock())
             self.gateway = Gateway(world, options.gateway, options.faults)
             await self._listen(options.port)
+            self.gateway.desk.follow_port = self._close_port
+            self._close_port()
             undo.push_async_callback(self._stop_listening)
             self._open_control()
             undo.push_async_callback(self._control.stop)
@@ -140,10 +143,14 @@ class SimGateway:
             await asyncio.sleep(max(0.0, min(AGENDA_S, left_s)))
 
     async def _follow_port(self) -> None:
-        """Close or open the port as the gateway wants it: a fault may have it down."""
+        """Open or close the port as the gateway wants it: a fault may have it down."""
         if self.gateway.listening and not self._server.is_serving():
             await self._listen(self.port)
-        elif self._server.is_serving() and not self.gateway.listening:
+        self._close_port()
+
+    def _close_port(self) -> None:
+        """Close the port if the gateway wants it closed."""
+        if self._server.is_serving() and not self.gateway.listening:
             self._server.close()
 
     def _ticked(self, task: asyncio.Task[None]) -> None:

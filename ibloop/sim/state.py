@@ -20,7 +20,7 @@ from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin
 
 from ibloop.sim.market.market import Shock
-from ibloop.sim.market.pins import Pin
+from ibloop.sim.market.pins import Pin, PinHistory
 from ibloop.sim.model import (
     ZERO,
     AccountKind,
@@ -71,13 +71,26 @@ class ClockSet:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """An instrument's quote was fixed, in part or (all None, not halted) no longer."""
+    """An instrument's quote was fixed, in part or (all None, not halted) no longer.
+
+    It holds from a turn of the market on (see `PinHistory`).
+    """
 
     con_id: int
     bid: Decimal | None
     ask: Decimal | None
     last: Decimal | None
     halted: bool
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What an instrument last cost, USD, when a New York day began."""
+
+    con_id: int
+    day: date
+    price: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,7 @@ Record = (
     | MarketTime
     | ClockSet
     | Pinned
+    | Marked
     | Shock
     | Renamed
     | Split
@@ -112,7 +126,7 @@ _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         *(AccountOpened, Order, Execution, ReceivedFrame),
-        *(MarketTime, ClockSet, Pinned, Shock, Renamed, Split),
+        *(MarketTime, ClockSet, Pinned, Marked, Shock, Renamed, Split),
     )
 }
 Decoded = TypeVar("Decoded")
@@ -129,7 +143,8 @@ class Memory:
     market: MarketTime | None = None
     offset_s: float = 0.0
     shocks: list[Shock] = field(default_factory=list)
-    pins: dict[int, Pin] = field(default_factory=dict)
+    pins: dict[int, PinHistory] = field(default_factory=dict)
+    marks: dict[int, Marked] = field(default_factory=dict)
     symbols: dict[int, str] = field(default_factory=dict)
     ratios: dict[int, Decimal] = field(default_factory=dict)
 
@@ -145,19 +160,28 @@ class Memory:
                 self.executions[record.exec_id] = record
             case ReceivedFrame():
                 self.frames.append(record)
+            case ClockSet():
+                self.offset_s = record.offset_s
+            case Renamed():
+                self.symbols[record.con_id] = record.symbol
+            case _:
+                self._take_market(record)
+
+    def _take_market(self, record: MarketTime | Pinned | Marked | Shock | Split) -> None:
+        match record:
             case MarketTime():
                 if self.market and self.market.timeline != record.timeline:
                     self.shocks.clear()
+                    for history in self.pins.values():
+                        history.restart()
                 self.market = record
-            case ClockSet():
-                self.offset_s = record.offset_s
             case Pinned():
                 pin = Pin(record.bid, record.ask, record.last, record.halted)
-                self.pins[record.con_id] = pin
+                self.pins.setdefault(record.con_id, PinHistory()).note(record.turn, pin)
+            case Marked():
+                self.marks[record.con_id] = record
             case Shock():
                 self.shocks.append(record)
-            case Renamed():
-                self.symbols[record.con_id] = record.symbol
             case Split():
                 self.ratios[record.con_id] = record.ratio
 
@@ -170,11 +194,18 @@ class Memory:
         yield from self.frames
         yield from [self.market] if self.market else []
         yield ClockSet(self.offset_s)
-        for con_id, pin in self.pins.items():
-            yield Pinned(con_id, pin.bid, pin.ask, pin.last, pin.halted)
+        for con_id, history in self.pins.items():
+            yield from fixed_by(con_id, history)
+        yield from self.marks.values()
         yield from self.shocks
         yield from (Renamed(con_id, symbol) for con_id, symbol in self.symbols.items())
         yield from (Split(con_id, ratio) for con_id, ratio in self.ratios.items())
+
+
+def fixed_by(con_id: int, history: PinHistory) -> Iterable[Pinned]:
+    """Return the records that say what was fixed for an instrument, oldest first."""
+    for turn, pin in history.by_turn.items():
+        yield Pinned(con_id, pin.bid, pin.ask, pin.last, pin.halted, turn)
 
 
 class Journal:

@@ -111,10 +111,13 @@ class Simulator:
     ) -> Row:
         """Fix prices of one symbol, in USD, and return the quote; what is None moves freely.
 
-        Raises: SimError for an unknown symbol, or a bid that is not below the ask.
+        Raises: SimError for an unknown symbol, what is no price in the symbol's price steps, or a
+        bid that is not below the ask.
         """
         prices = {"bid": bid, "ask": ask, "last": last}
-        return self._post("/quote", symbol=symbol, **{key: _number(prices[key]) for key in prices})
+        return self._post(
+            "/quote", symbol=symbol, **{key: _number(prices[key], key) for key in prices}
+        )
 
     def halt(self, symbol: str) -> None:
         """Stop trading in one symbol."""
@@ -126,11 +129,17 @@ class Simulator:
 
     def shock(self, fraction: float) -> None:
         """Multiply every price by 1 + fraction, from now on."""
-        self._post("/quote", shock=fraction)
+        self._post("/quote", shock=_number(fraction, "shock"))
 
-    def clock(self, *, to: datetime | None = None, offset_s: float = 0.0) -> datetime:
-        """Set server time to an aware time, or to real time plus seconds; return it."""
-        body: Row = {"offset_s": offset_s} if to is None else {"to": to.isoformat()}
+    def clock(self, *, to: datetime | str | None = None, offset_s: float | None = None) -> datetime:
+        """Set server time to an aware time, or to real time plus seconds; return it.
+
+        A text is an ISO-8601 time with its zone. `offset_s=0` is real time again.
+        Raises: SimError without either, with both, or for what is no time.
+        """
+        moment = to.isoformat() if isinstance(to, datetime) else to
+        given = {"to": moment, "offset_s": _number(offset_s, "offset_s")}
+        body = {key: value for key, value in given.items() if value is not None}
         return datetime.fromisoformat(self._post("/clock", **body)["server_time"])
 
     # ------------------------------------------------------------------ faults
@@ -182,7 +191,7 @@ class Simulator:
         """Return the control port's answer. Raises: SimError with its reason."""
         line = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=ANSWER_S_MAX)
         with contextlib.closing(line):
-            line.request(method, path, json.dumps(body) if body is not None else None)
+            line.request(method, path, _written(body) if body is not None else None)
             answer = line.getresponse()
             value: Row = json.load(answer)
         if answer.status != HTTPStatus.OK:
@@ -190,8 +199,18 @@ class Simulator:
         return value
 
 
-def _number(price: Price) -> float | None:
-    return None if price is None else float(price)
+def _number(value: Price, name: str) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SimError(f"expected {name} as a number, was {value!r}") from error
+
+
+def _written(body: Row) -> str:
+    try:
+        return json.dumps(body)
+    except TypeError as error:
+        raise SimError(f"expected values that JSON knows, was {body!r}") from error
 
 
 def frozen(**world: Any) -> SimOptions:

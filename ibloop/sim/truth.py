@@ -102,7 +102,7 @@ def plain(value: Decimal | None) -> float | int | None:
 def _account(world: World, account: Account) -> dict[str, Any]:
     today = new_york_date(world.now())
     held = balances(account, world.quote_of, today)
-    profit = account_profit(account, world.quote_of, today)
+    profit = account_profit(account, world.account_quote_of, today)
     return {
         "kind": account.kind,
         "cash": plain(account.cash),
@@ -192,12 +192,13 @@ def _execution(execution: Execution) -> dict[str, Any]:
 
 
 def _split(execution: Execution) -> Row:
-    """Return the shares that came or, below zero, went with a split."""
+    """Return the shares that came or, below 0, went with a split, and the cash for a fraction."""
     return {
         "account": execution.account,
         "con_id": execution.con_id,
         "symbol": execution.symbol,
         "shares": plain(execution.action.sign * execution.shares),
+        "cash": plain(execution.cash_change),
         "time": execution.time.isoformat(),
     }
 

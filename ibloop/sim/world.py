@@ -4,30 +4,25 @@ Everything that must survive a crash passes through `commit`, in one place, befo
 tells anybody.
 """
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
 
 from ibloop.sim.brokerage.account import accounts_at_start
 from ibloop.sim.brokerage.broker import Broker
 from ibloop.sim.brokerage.checks import PRICE_BAND
+from ibloop.sim.clock import Clock
 from ibloop.sim.market.chronicle import Chronicle
 from ibloop.sim.market.history import Samples
+from ibloop.sim.market.hours import new_york_date
 from ibloop.sim.market.market import DEPTH_SAMPLES, Market, Moment
-from ibloop.sim.market.pins import Pin
+from ibloop.sim.market.pins import Pin, PinHistory, at_close, at_open
 from ibloop.sim.market.synthetic import with_synthetic
 from ibloop.sim.market.timeline import Timeline
-from ibloop.sim.market.timetable import (
-    Anchor,
-    AroundTheClock,
-    DayHours,
-    ExchangeHours,
-    Timetable,
-)
+from ibloop.sim.market.timetable import ALWAYS, Anchor, DayHours, Timetable, timetable
 from ibloop.sim.market.venue import Phase
+from ibloop.sim.marks import DayMarks
 from ibloop.sim.model import (
     ZERO,
     AccountSpec,
@@ -42,47 +37,22 @@ from ibloop.sim.state import (
     Journal,
     MarketTime,
     Memory,
-    Pinned,
     Record,
     Renamed,
     Split,
     StateFile,
+    fixed_by,
 )
 
 # Streaming prices of stocks are samples taken four times a second.
 SAMPLE_S = 0.25
 # How old delayed market data is.
 DELAY_S = 900.0
-ALWAYS, EXCHANGE = "always", "exchange"
 DEFAULT_START = date(2012, 10, 1)
 OFFSET_S_MAX = 10 * 366 * 86_400.0
 # A new broker counts permIds from its first second on, four a second, so that two brokers
 # without a common memory do not give the same number to different orders.
 PERM_ID_EPOCH_S = 1_600_000_000
-
-
-class Clock(Protocol):
-    """The two clocks of the host."""
-
-    def utc(self) -> datetime:
-        """Return the real time, aware UTC."""
-        ...
-
-    def monotonic_s(self) -> float:
-        """Return seconds that only grow."""
-        ...
-
-
-class SystemClock:
-    """The clocks of this machine."""
-
-    def utc(self) -> datetime:
-        """Return the real time, aware UTC."""
-        return datetime.now(UTC)
-
-    def monotonic_s(self) -> float:
-        """Return seconds that only grow."""
-        return time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +113,11 @@ class World:
         self._began_s = clock.monotonic_s()
         self._timetable = self._resume_market(memory)
         self._moment = self._timetable.moment(self.now(), 0.0, 0)
-        self.chronicle = Chronicle(clock.utc().timestamp(), self.market.pins)
+        began_s = clock.utc().timestamp()
+        self.chronicle = Chronicle(began_s, self.offset_s, self.market.pins)
         self.broker = self._open_broker(memory)
+        self._marks = DayMarks(memory.marks, new_york_date(self.now()))
+        self._mark()
         self.commit()
 
     def _resume_market(self, memory: Memory) -> Timetable:
@@ -153,16 +126,24 @@ class World:
         for con_id, symbol in memory.symbols.items():
             if con_id in known:
                 self.samples.rename(con_id, symbol)
-        self.market.pins.update({key: pin for key, pin in memory.pins.items() if key in known})
         self.market.ratios.update(memory.ratios)
         if saved is not None and saved.timeline != (options.seed, str(options.start)):
             saved = None
+        self._fix({key: history for key, history in memory.pins.items() if key in known}, saved)
         anchor = Anchor(saved.anchor, saved.anchor_session) if saved and saved.anchor else None
-        timetable = _timetable(options, self.now(), anchor)
+        played = timetable(options.hours, options.speed, self.now(), anchor)
         if saved is not None:
             self.market.shocks.extend(memory.shocks)
-            timetable.resume(self.now(), saved.market_s)
-        return timetable
+            played.resume(self.now(), saved.market_s)
+        return played
+
+    def _fix(self, pins: Mapping[int, PinHistory], saved: MarketTime | None) -> None:
+        """Take up what was fixed; a market that begins anew only knows the last of it."""
+        for con_id, history in pins.items():
+            if saved is None:
+                history.restart()
+            self.market.pin_histories[con_id] = history
+            self.market.pins[con_id] = [*history.by_turn.values()][-1]
 
     def _open_broker(self, memory: Memory) -> Broker:
         options, known = self._options, memory.accounts
@@ -204,9 +185,19 @@ class World:
         """Return simulated time, which moves in samples."""
         sample = int((self._clock.monotonic_s() - self._began_s) / self.sample_s)
         if sample != self._sample:
+            now = self.now()
+            if (today := new_york_date(now)) != self._marks.today:
+                # Before the market moves: what it showed last is what the day begins with.
+                self._marks.today = today
+                self._mark()
             self._sample, self._quotes, self._delayed = sample, {}, {}
-            self._moment = self._timetable.moment(self.now(), sample * self.sample_s, sample)
+            self._moment = self._timetable.moment(now, sample * self.sample_s, sample)
         return self._moment
+
+    def _mark(self) -> None:
+        """Note what everything that is held costs as the day begins."""
+        held = (self.market.quote(con_id, self._moment) for con_id in self.broker.held())
+        self._pending += self._marks.note(held)
 
     def timeline(self) -> Timeline:
         """Return when the past was played, seen from the present sample."""
@@ -266,6 +257,7 @@ class World:
         self._timetable.clock_moved(self.now(), before.market_s)
         self._pending.append(ClockSet(offset_s))
         self._market_moved()
+        self.commit()
 
     def set_time(self, to: datetime) -> None:
         """Move server time to an aware time. Raises: SimError for more than ten years."""
@@ -289,6 +281,21 @@ class World:
             self._delayed[con_id] = self.market.quote(con_id, at)
         return self._delayed[con_id]
 
+    def account_quote_of(self, con_id: int) -> Quote | None:
+        """Return an instrument's quote with the close that today's profit compares with.
+
+        In the exchange's hours that is the close of the last trading day before today, in a
+        market that never closes the last price before midnight in New York.
+        """
+        quote, session = self.quote_of(con_id), self._timetable.session_before(self.now())
+        if session is not None:
+            close = self.market.closing_price(con_id, session)
+        else:
+            close = self._marks.price(con_id)
+        if quote is None or close is None or close == quote.close:
+            return quote
+        return replace(quote, close=close)
+
     def price_of(self, con_id: int) -> Decimal:
         """Return the last price, 0 while there is none."""
         quote = self.quote_of(con_id)
@@ -309,8 +316,9 @@ class World:
         if self.quote_of(instrument.con_id) is None:
             raise SimError(f"{instrument.symbol} has no price on this day of the history")
         self.market.pins[instrument.con_id] = pin
-        self._pending.append(Pinned(instrument.con_id, pin.bid, pin.ask, pin.last, pin.halted))
         self._market_moved()
+        self._pending += [*fixed_by(instrument.con_id, self._pins_of(instrument.con_id))][-1:]
+        self.commit()
         return self.quote_of(instrument.con_id)
 
     def shock(self, fraction: float) -> None:
@@ -322,7 +330,10 @@ class World:
             raise SimError(f"expected a shock above -1, was {fraction}")
         self.market.shock(1 + fraction, self.moment().market_s)
         self._pending.append(self.market.shocks[-1])
-        self._pins_moved()
+        self._market_moved()
+        for con_id in self.market.pins:
+            self._pending += [*fixed_by(con_id, self._pins_of(con_id))][-1:]
+        self.commit()
 
     def split(self, con_id: int, ratio: Decimal) -> None:
         """Turn every share of an instrument into `ratio` shares: its prices fall accordingly.
@@ -333,7 +344,10 @@ class World:
             raise SimError(f"expected a split ratio above 0, was {ratio}")
         self.market.split(con_id, ratio)
         self._pending.append(Split(con_id, self.market.ratios[con_id]))
-        self._pins_moved()
+        self._pending += self._marks.split(con_id, ratio)
+        self._market_moved()
+        self._pending += fixed_by(con_id, self._pins_of(con_id))
+        self.commit()
 
     def rename(self, con_id: int, symbol: str) -> None:
         """Give an instrument another symbol; contract id and prices go on.
@@ -347,15 +361,15 @@ class World:
         self._pending.append(Renamed(con_id, symbol))
         self.commit()
 
-    def _pins_moved(self) -> None:
-        for con_id, pin in self.market.pins.items():
-            self._pending.append(Pinned(con_id, pin.bid, pin.ask, pin.last, pin.halted))
-        self._market_moved()
+    def _pins_of(self, con_id: int) -> PinHistory:
+        return self.market.pin_histories.get(con_id, PinHistory())
 
     def _market_moved(self) -> None:
+        """Look at the market anew, and remember what is fixed in it."""
         self._sample = -1
-        self.chronicle.note(self._clock.utc().timestamp(), self.market.pins)
-        self.commit()
+        self.chronicle.note(self._clock.utc().timestamp(), self.offset_s, self.market.pins)
+        during = at_close if self.phase() is Phase.OPEN else at_open
+        self.market.note_pins(during(self.session()))
 
     # ------------------------------------------------------------------ memory
 
@@ -382,17 +396,3 @@ class World:
         options, anchor = self._options, self._timetable.anchor
         played = (options.seed, str(options.start), self.moment().market_s)
         return MarketTime(*played, *((anchor.date, anchor.session) if anchor else ()))
-
-
-def _timetable(options: WorldOptions, now: datetime, anchor: Anchor | None) -> Timetable:
-    """Return the timetable the options ask for. Raises: SimError when they contradict."""
-    if options.hours == ALWAYS:
-        return AroundTheClock(options.speed)
-    if options.hours != EXCHANGE:
-        raise SimError(f"expected hours {ALWAYS} or {EXCHANGE}, was {options.hours!r}")
-    if options.speed not in {0, 1}:
-        raise SimError(
-            f"expected speed 1, or 0 for a frozen market, with the exchange's hours:"
-            f" a trading day lasts a day there; was {options.speed}"
-        )
-    return ExchangeHours(now, anchor, moving=options.speed == 1)

@@ -27,6 +27,7 @@ from ibloop.core.model import (
     Instrument,
     MarketDataType,
     Mode,
+    Moment,
     Order,
     Position,
     Quote,
@@ -42,6 +43,8 @@ from ibloop.daemons.trade_executor import TradeExecutor
 ACCOUNT = "DU1234567"
 EQUITY_USD = Decimal(100_000_000)
 PRICE_USD = Decimal(20)
+SKIP_S = 0.1
+"""How far the clock moves on when the executor has nothing to do: evidence keeps a distance."""
 PACE = 45
 """The most orders that may leave in one go: what the message limit lets through at once."""
 LIMITS = {
@@ -88,6 +91,24 @@ def _instrument(symbol: str, con_id: int) -> Instrument:
         sector=f"sector {con_id % 11}",
         adv_shares=Decimal(10_000_000),
     )
+
+
+class SkippingClock(SystemClock):
+    """Both clocks of the system, moved on over the times in which nothing is done."""
+
+    def __init__(self) -> None:
+        """Begin with the present moment."""
+        self._skipped_s = 0.0
+
+    def skip(self, seconds: float) -> None:
+        """Let so much time have passed."""
+        self._skipped_s += seconds
+
+    def now(self) -> Moment:
+        """Return the present moment."""
+        now, skipped_ns = super().now(), int(self._skipped_s * 1e9)
+        utc = now.utc + timedelta(seconds=self._skipped_s)
+        return replace(now, utc=utc, boottime_ns=now.boottime_ns + skipped_ns)
 
 
 class MemoryBroker:
@@ -233,7 +254,7 @@ class House:
 
     def __init__(self, directory: Path, count: int, window: int) -> None:
         """Open or make the ledger in ``directory``; ``count`` instruments may be traded."""
-        self.clock = SystemClock()
+        self.clock = SkippingClock()
         self.config = config(window)
         self.instruments = universe(count)
         self.broker = MemoryBroker(self.clock)
@@ -303,7 +324,8 @@ class House:
     def step_until(self, state: RunState, run_id: str) -> None:
         """Step until a run is in a state. Raises: AssertionError when it ends otherwise."""
         for _ in range(1_000_000):
-            self.trader.step()
+            if not self.trader.step():
+                self.clock.skip(SKIP_S)
             run = runs.find(self.ledger.db, run_id)
             assert run is not None
             if run.status is state:

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 SEEDS = int(os.environ.get("CHAOS_SEEDS", "8"))
 FIRST = int(os.environ.get("CHAOS_FIRST", "0"))
-CHUNK = 4
+CHUNK = 8
 """Rounds played at the same time: most of a round is waiting."""
 FOUND_BY = {"send_again_on_timeout": ("was sent twice", (2, 3, 1))}
 """What is then said, and seeds of which at least one finds it: a round meets it by chance."""

@@ -81,10 +81,15 @@ class Post:
         )
 
     def look(self, price: str | None = None, after_s: float = 2) -> GuardVerdict:
-        """Evaluate at a price, some seconds later."""
+        """Evaluate at a price, some seconds later, until the guard is sure of it."""
         self.clock.advance(after_s)
         if price is not None:
             self.quotes.prices["AAA"] = D(price)
+        self.glance()
+        return self.glance()
+
+    def glance(self) -> GuardVerdict:
+        """Evaluate once."""
         return self.guard.evaluate()
 
     def levels(self) -> list[str]:
@@ -125,13 +130,33 @@ def test_a_loss_at_its_limit_halts_once(post: Post) -> None:
     assert events == ["guard.halted"] * 2
 
 
+def test_a_valuation_in_the_middle_of_a_fill_halts_nothing(post: Post) -> None:
+    """Cash has moved, the shares have not: wrong by the whole trade, for one evaluation."""
+    post.look("50")
+    post.quotes.prices["AAA"] = D("40")
+    assert post.glance().halt is None
+    post.quotes.prices["AAA"] = D("50")
+    assert post.glance().halt is None
+    assert post.levels() == []
+
+
+def test_a_high_of_one_evaluation_is_no_high(post: Post) -> None:
+    """Shares have moved, the cash has not: what follows is no drawdown."""
+    post.look("50")
+    post.quotes.prices["AAA"] = D("60")
+    post.glance()
+    post.quotes.prices["AAA"] = D("50")
+    assert post.look("50").halt is None
+    assert post.levels() == []
+
+
 def test_it_evaluates_each_two_seconds(post: Post) -> None:
     """Not at each nudge: a row an evaluation."""
     for _ in range(5):
         post.guard.step()
     post.play(6)
     count = post.site.ledger.db.execute("SELECT count(*) FROM trade_guard_state").fetchone()[0]
-    assert count == 1 + 1 + 3
+    assert count == 2 + 1 + 3
 
 
 BLINDNESS = {

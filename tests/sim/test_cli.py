@@ -92,7 +92,12 @@ def test_a_state_file_in_use_is_a_configuration_error(tmp_path: Path) -> None:
     [
         (["--fault", "nonsense"], 78, "no fault named 'nonsense'; GET /faults lists them"),
         (["--fault", "frezze:seconds=1"], 78, "did you mean freeze?"),
+        (["--fault", "order_rejected:symbol=ZZZ"], 78, "expected a symbol of the universe"),
+        (["--fault", "muted:messages=x"], 78, "expected message ids the simulator sends"),
+        (["--fault", "ack_dropped:probability=2"], 78, "as a number from 0 to 1, was 2"),
         (["--date", "2099-01-01"], 78, "no history on or after 2099-01-01"),
+        (["--date", "1990-01-01"], 78, "no history on 1990-01-01: it begins on"),
+        (["--account", "DU1:margin:1000", "--account", "DU1:cash:5"], 78, "each account once"),
         (["--account", "DU1,DU2"], 78, "expected an account id"),
         (["--state", "/proc/none/state"], 78, "cannot write the state file"),
         (["--host", "not.a.host.invalid"], 78, "cannot listen on"),
@@ -103,6 +108,7 @@ def test_a_state_file_in_use_is_a_configuration_error(tmp_path: Path) -> None:
         (["--cash", "nan"], 2, "expected an amount above 0"),
         (["--date", "tomorrow"], 2, "does not match the format"),
         (["--speed", "-1"], 2, "is not in the range"),
+        (["--speed", "nan"], 2, "expected a number, was nan"),
     ],
 )
 def test_wrong_arguments_are_refused_in_a_sentence(

@@ -108,8 +108,56 @@ def test_execution_corrected_in_shares(stand: Stand, terms: str, left: dict[str,
     stand.fault(f"execution_corrected:{terms},delay_s=0.5")
     stand.place(1)
     assert held(stand) == {"AAPL": 50}
-    stand.wait(0.5)
+    filled = left.get("AAPL", 0)
+    messages = stand.heard(0.5)
     assert held(stand) == left
+    # A complete order that no longer is has been cancelled: nothing of it works.
+    assert kinds(messages) == ["exec", "Cancelled", "commission"]
+    status = next(fields for fields in messages if fields[0] == "3")
+    assert status[2:5] == ("Cancelled", str(filled), str(50 - filled))
+    row = stand.order(1)
+    assert (row["status"], row["filled"], row["remaining"]) == ("Cancelled", filled, 50 - filled)
+    assert (row["avgFillPrice"] > 0) is bool(left)
+    assert row["completedStatus"] == "Cancelled by System:"
+
+
+def test_a_working_order_fills_again_what_a_correction_took(stand: Stand) -> None:
+    """It stays Submitted, and in the end it is complete."""
+    stand.fault("partial_fills:shares=20,interval_s=10")
+    stand.fault("execution_corrected:shares_by=-5,times=1,delay_s=1")
+    stand.place(1)
+    assert stand.order(1)["filled"] == 20
+    assert kinds(stand.heard(1)) == ["exec", "PreSubmitted", "commission"]
+    assert (stand.order(1)["filled"], stand.order(1)["remaining"]) == (15, 35)
+    for _ in range(3):
+        stand.clock.advance(10)
+        stand.tick()
+    assert (stand.order(1)["status"], stand.order(1)["filled"]) == ("Filled", 50)
+    assert held(stand) == {"AAPL": 50}
+
+
+def test_children_work_on_when_their_parent_is_corrected(stand: Stand) -> None:
+    """They were freed by its fill; a correction does not put them back to waiting."""
+    stand.place(1, transmit=0)
+    stand.fault("execution_corrected:shares_by=-10,delay_s=1")
+    child = {"action": "SELL", "parentId": 1, "totalQuantity": 40}
+    stand.place(2, orderType="LMT", lmtPrice="110", auxPrice="", **child)
+    stand.tick()
+    assert stand.order(2)["status"] == "Submitted"
+    stand.wait(1)
+    assert stand.order(1)["status"] == "Cancelled"
+    moved = stand.place(2, orderType="LMT", lmtPrice="109", auxPrice="", **child)
+    assert moved == ["Submitted", "Submitted"]
+    stand.price("110", "111")
+    assert stand.order(2)["status"] == "Filled"
+    assert held(stand) == {}
+
+
+def test_a_correction_cannot_make_an_execution_grow(stand: Stand) -> None:
+    """An order cannot have got more than it asked for: refused at once, with the range."""
+    with pytest.raises(SimError, match="shares_by"):
+        stand.fault("execution_corrected:shares_by=5")
+    assert stand.active() == []
 
 
 def test_symbol_change(stand: Stand) -> None:

@@ -69,6 +69,45 @@ def test_every_fault_documents_itself() -> None:
         assert replace(built) == built
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("order_rejected:symbol=ZZZ", "fault order_rejected: .* universe, was 'ZZZ'"),
+        ("tick_gap:symbol=aapl", "was 'aapl'; did you mean AAPL"),
+        ("muted:messages=x", "fault muted: expected message ids .*, was 'x'"),
+        ("muted:messages=55+560", "was '55\\+560'"),
+        ("ack_dropped:probability=2", "expected probability as a number from 0 to 1, was 2.0"),
+        ("place_swallowed:every_n=0", "expected every_n as a whole number from 1 to .*, was 0"),
+        ("partial_fills:shares=0", "expected shares as a whole number from 1 to .*, was 0"),
+        ("callbacks_duplicated:copies=1", "expected copies as a whole number from 2 to .*, was 1"),
+        ("liquidation:fraction=7", "expected fraction as a number above 0 and up to 1, was 7.0"),
+        ("stock_split:ratio=0", "expected ratio as a number above 0 and up to .*, was 0.0"),
+        ("freeze:seconds=nan", "expected seconds as a number from 0 to 2,147,483,647, was nan"),
+        ("freeze:client_id=x", "expected client_id as a whole number from 0 .*, or none, was 'x'"),
+        ("socket_reset:after_place=3", "expected after_place as true or false, was '3'"),
+    ],
+)
+def test_a_typo_is_refused(stand: Stand, text: str, reason: str) -> None:
+    """A fault that could never strike would let a test pass for nothing."""
+    with pytest.raises(SimError, match=reason):
+        stand.fault(text)
+    assert stand.active() == []
+
+
+def test_a_fault_made_in_python_is_judged_as_well(stand: Stand) -> None:
+    """Whoever embeds the simulator makes the same typos."""
+    with pytest.raises(SimError, match="expected probability as a number from 0 to 1, was 2"):
+        stand.gateway.add_fault(faults.callbacks.AckDropped(probability=2))
+    with pytest.raises(SimError, match="a symbol of the universe, was 'ZZZ'"):
+        stand.gateway.add_fault(faults.orders.PartialFills(symbol="ZZZ"))
+
+
+def test_a_client_may_come_after_its_fault(stand: Stand) -> None:
+    """A client id that nobody has yet is no typo."""
+    stand.fault("place_swallowed:client_id=99")
+    assert stand.active() == ["place_swallowed"]
+
+
 def test_the_table_of_faults_is_markdown() -> None:
     """One row for each fault, three cells each, for the reference."""
     rows = faults.markdown_table().splitlines()[2:]

@@ -138,13 +138,17 @@ def test_the_profit_of_the_day_compares_with_the_prior_close() -> None:
 def test_a_split_changes_shares_and_not_their_cost(side: str, held_before: int) -> None:
     """Two for one and one for two: no profit, no cash, no trade of the day."""
     position = held(execution(side, 10, "100"))
-    cost, days = position.quantity * position.avg_cost, dict(position.days)
+    cost, day = position.quantity * position.avg_cost, position.on(TODAY)
+    cash = day.cash
     assert position.quantity == held_before
-    for action, shares in ((side, 10), ("SELL" if side == "BUY" else "BUY", 15)):
-        position.book(execution(action, shares, "0", corporate=True, commission=Decimal(0)))
+    back = "SELL" if side == "BUY" else "BUY"
+    for action, shares, ratio in ((side, 10, "2"), (back, 15, "0.25")):
+        split = {"corporate": True, "commission": Decimal(0), "ratio": Decimal(ratio)}
+        position.book(execution(action, shares, "0", **split))
         assert position.quantity * position.avg_cost == cost
+        assert day.shares == position.quantity
     assert abs(position.quantity) == 5
-    assert (position.realized, position.days) == (0, days)
+    assert (position.realized, day.cash, day.realized) == (0, cash, 0)
 
 
 def test_a_correction_replaces_and_keeps_its_place() -> None:

@@ -350,14 +350,16 @@ def test_a_correction_changes_order_cash_and_later_profit(
 
 
 def test_a_bust_takes_the_shares_back(margin_bank: Bank, make_ticket: MakeTicket) -> None:
-    """No shares, no commission; the order stays ended with fewer filled."""
+    """No shares, no commission, an average of 0; the complete order has become a cancelled one."""
     order = margin_bank.trade(make_ticket(quantity=Decimal(100)))
     (execution,) = margin_bank.broker.executions
     correct(margin_bank.broker, execution.exec_id, shares=Decimal(0))
     assert margin_bank.account.cash == 10_000
     assert margin_bank.account.held(AAPL) == 0
     busted = margin_bank.broker.orders[order.perm_id]
-    assert (busted.status, busted.filled, busted.commission_usd) == (Status.FILLED, 0, 0)
+    assert (busted.status, busted.filled, busted.commission_usd) == (Status.CANCELLED, 0, 0)
+    assert (busted.remaining, busted.avg_fill_price) == (100, 0)
+    assert busted.completed_text == "Cancelled by System:"
     with pytest.raises(SimError, match="do not fit"):
         correct(margin_bank.broker, execution.exec_id, shares=Decimal(101))
     with pytest.raises(SimError, match="expected an execution id"):

@@ -118,11 +118,32 @@ def test_an_account_is_read_from_text(text: str, spec: AccountSpec) -> None:
     assert AccountSpec.parse(text) == spec
 
 
-@pytest.mark.parametrize("text", ["", "DU1,DU2", "DU1:loan", "DU1:margin:0", "DU1:1e9", "D U"])
-def test_anything_else_is_no_account(text: str) -> None:
-    """One sentence says what was expected."""
-    with pytest.raises(SimError, match="expected an account id"):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "expected an account id of letters and digits, was ''"),
+        ("DU1,DU2", "expected an account id of letters and digits, was 'DU1,DU2'"),
+        ("D U:margin", "expected an account id of letters and digits, was 'D U'"),
+        ("DU1:foo", "account DU1: expected cash, margin or USD above 0 .*, was 'foo'"),
+        ("DU1:1e9", "account DU1: expected cash, margin or USD above 0 .*, was '1e9'"),
+        ("DU1:inf", "account DU1: expected cash, margin or USD above 0 .*, was 'inf'"),
+        ("DU1:margin:1e30", "account DU1: expected USD above 0 and below 1e12.*, was '1e30'"),
+        ("DU1:margin:0", "account DU1: expected USD above 0 .*, was '0'"),
+        ("DU1:cash:1.234", "account DU1: expected USD .* two decimals, was '1.234'"),
+        ("DU1:", "account DU1: expected cash, margin or USD .*, was ''"),
+        ("DU1:5:cash", "account DU1: no more expected after its cash: 'cash'"),
+    ],
+)
+def test_anything_else_is_no_account(text: str, reason: str) -> None:
+    """One sentence names the part that is wrong."""
+    with pytest.raises(SimError, match=reason):
         AccountSpec.parse(text)
+
+
+def test_an_account_is_asked_for_once(make_world: Callable[..., World]) -> None:
+    """Of two accounts of the same name neither would be the one that was meant."""
+    with pytest.raises(SimError, match="expected each account once, was DU1 more than once"):
+        make_world(accounts=(AccountSpec("DU1", AccountKind.MARGIN), "DU1"))
 
 
 # ---------------------------------------------------------------------- account values

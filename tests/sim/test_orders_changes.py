@@ -43,6 +43,16 @@ def test_a_change_is_told_twice_and_keeps_the_permid(
     assert (first.order.perm_id, first.order.limit_price) == (perm_id, 91)
 
 
+def test_sizes_are_written_without_zeros(desk: BrokerDesk, make_ticket: MakeTicket) -> None:
+    """Also when a client wrote 20.0 to change a stop: completedStatus says 20."""
+    stop = make_ticket(order_type="STP", aux_price=Decimal(105), quantity=Decimal(20))
+    desk.place(1, stop)
+    desk.place(1, replace(stop, aux_price=Decimal(104), quantity=Decimal("20.0")))
+    desk.at("104.00")
+    assert desk.order(1).completed_text == "Filled Size: 20"
+    assert str(desk.order(1).quantity) == "20"
+
+
 def test_a_limit_may_become_a_market_order(desk: BrokerDesk, make_ticket: MakeTicket) -> None:
     """It stays Submitted and fills."""
     desk.place(1, make_ticket(limit_price=Decimal(90)))

@@ -1,11 +1,13 @@
 """Orders bound to each other: one-cancels-all groups, brackets, chains with transmit=0."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from ibloop.sim.brokerage.events import Problem
 from ibloop.sim.market.history import Samples
 from ibloop.sim.model import OrderTicket, Quote, Status
 from tests.fakes.brokerdesk import FILL, BrokerDesk, story
@@ -74,6 +76,39 @@ def test_a_groups_members_need_cash_only_once(desk: BrokerDesk, make_ticket: Mak
     assert story(desk.place(1, make_ticket(oca_group="g", **big))) == ["Submitted"]
     assert story(desk.place(2, make_ticket(oca_group="g", **big))) == ["Submitted"]
     assert story(desk.place(3, make_ticket(**big))) == ["error 201", "Inactive"]
+
+
+@pytest.mark.parametrize("oca_type", [1, 2, 3])
+def test_an_order_that_comes_when_its_group_is_filled_is_refused(
+    desk: BrokerDesk, make_ticket: MakeTicket, oca_type: int
+) -> None:
+    """201 and Inactive, also when the first filled at once; another day may use the name again."""
+    first = make_ticket(limit_price=Decimal(101), oca_group="pair", oca_type=oca_type)
+    second = make_ticket(limit_price=Decimal(102), oca_group="pair", oca_type=oca_type)
+    desk.place(1, first)
+    assert story(desk.match())[-1] == "account"
+    refused = desk.place(2, second)
+    assert story(refused) == ["error 201", "Inactive"]
+    assert isinstance(refused[0], Problem)
+    assert refused[0].text == "Order rejected - reason:OCA group is already filled"
+    assert desk.broker.accounts["DU1"].held(265598) == 50
+    assert story(desk.place(3, make_ticket(limit_price=Decimal(90), oca_group="two"))) == [
+        "Submitted"
+    ]
+    desk.time += timedelta(days=1)
+    assert story(desk.place(4, second)) == ["Submitted"]
+
+
+@pytest.mark.parametrize(("oca_type", "told"), [(1, "error 201"), (2, "Submitted")])
+def test_a_group_of_which_a_part_is_filled_takes_others_only_if_something_is_left(
+    desk: BrokerDesk, make_ticket: MakeTicket, oca_type: int, told: str
+) -> None:
+    """Any fill cancels the others of type 1; of types 2 and 3 it leaves a part."""
+    group: dict[str, Any] = {"oca_group": "pair", "oca_type": oca_type}
+    desk.place(1, make_ticket(limit_price=Decimal(99), quantity=Decimal(100), **group))
+    desk.at("98.90", ask_size=Decimal(25))
+    assert desk.order(1).filled == 25
+    assert story(desk.place(2, make_ticket(limit_price=Decimal(90), **group)))[0] == told
 
 
 # ---------------------------------------------------------------------- brackets

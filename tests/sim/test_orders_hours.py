@@ -76,6 +76,11 @@ def test_outside_rth_means_nothing_to_a_market_order(
     assert story(placed) == ["PreSubmitted", "error 2109", "error 399"]
     assert desk.match() == []
     assert not desk.order(1).outside_rth
+    # What is ignored does not end it with the hours after the close either.
+    assert desk.order(1).good_till == (desk.ends_at if order_type == "MKT" else None)
+    limit = make_ticket(limit_price=CHEAP, outside_rth=True)
+    desk.place(2, limit)
+    assert desk.order(2).good_till == desk.day_end(outside_rth=True)
 
 
 def test_stops_are_elected_in_regular_hours_only(desk: BrokerDesk, make_ticket: MakeTicket) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ibloop.sim.brokerage.broker import Broker
+from ibloop.sim.brokerage.events import Problem
 from ibloop.sim.market.history import Samples
 from ibloop.sim.market.venue import Phase
 from ibloop.sim.model import AccountKind, OrderTicket, Quote
@@ -268,3 +269,22 @@ def test_a_limit_far_through_the_market_is_taken_for_a_mistake(
     assert story(desk.place(2, sell)) == ["error 109"]
     assert story(desk.place(2, replace(sell, override_percentage=True))) == ["Submitted"]
     assert story(desk.place(3, make_ticket(limit_price=price("150.01")))) == ["Submitted"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("REL", "The simulator does not serve order type REL"),
+        ("MIDPRICE", "The simulator does not serve order type MIDPRICE"),
+        ("TRAIL LIMIT", "The simulator does not serve order type TRAIL LIMIT"),
+        ("LIMIT", "Invalid order type was entered"),
+        ("", "Invalid order type was entered"),
+    ],
+)
+def test_it_says_whether_a_type_is_unknown_or_only_not_served(
+    desk: BrokerDesk, make_ticket: MakeTicket, kind: str, reason: str
+) -> None:
+    """Whoever sends a type that IB knows is not told that it is none."""
+    (refusal,) = desk.place(1, make_ticket(order_type=kind, limit_price=Decimal(99)))
+    assert isinstance(refusal, Problem)
+    assert refusal.text == f"Error validating request.-'bF' : cause - {reason}"

@@ -505,7 +505,13 @@ def test_control_answers(run: Callable[..., Any]) -> None:
         ("/quote", {"symbol": "AAPL", "bit": 5}, 400, "unknown: bit"),
         ("/quote", {"symbol": "AAPL", "halted": 7}, 400, "expected halted"),
         ("/quote", {"symbol": "FB", "last": 20}, 400, "FB has no price"),
+        ("/quote", {"symbol": "AAPL", "ask": 99.123456}, 400, "expected ask in steps of 0.01"),
+        ("/quote", {"symbol": "AAPL", "last": 100.001}, 400, "expected last in steps of 0.01"),
         ("/quote", {"shock": -1}, 400, "expected a shock above -1"),
+        ("/quote", {"shock": 1e9}, 400, "expected a shock above -1 and up to 9"),
+        ("/quote", {"shock": 0.1, "symbol": "AAPL"}, 400, "shock alone, with it came symbol"),
+        ("/fault", {"name": "clear", "x": 1}, 400, "expected clear alone, with it came x"),
+        ("/fault", {"clear": 1, "x": 1}, 400, "expected clear alone, with it came x"),
         ("/clock", {"offset_s": "now"}, 400, "expected offset_s as a number"),
         ("/clock", {"offset_s": 1e12}, 400, "expected an offset of at most"),
         ("/clock", {}, 400, "expected offset_s or to"),
@@ -524,6 +530,30 @@ def test_control_refuses_what_makes_no_sense(
         answer = await fetch(sim.control_port, path, body)
         assert answer[0] == status
         assert error in answer[1]["error"]
+
+    run(test)
+
+
+def test_a_quote_may_be_a_sum_of_floats(run: Callable[..., Any]) -> None:
+    """660.1 - 0.05 is 660.0500000000001 in JSON, and a price all the same."""
+
+    async def test(sim: SimGateway) -> None:
+        body = {"symbol": "AAPL", "bid": 660.1 - 0.05, "ask": 660.1 + 0.2}
+        status, quote = await fetch(sim.control_port, "/quote", body)
+        assert (status, quote["bid"], quote["ask"]) == (200, 660.05, 660.3)
+
+    run(test)
+
+
+def test_shocks_are_bounded_together(run: Callable[..., Any]) -> None:
+    """However many come, prices stay such as can be written and traded."""
+
+    async def test(sim: SimGateway) -> None:
+        for number in range(5):
+            status, answer = await fetch(sim.control_port, "/quote", {"shock": 9})
+            assert status == (200 if number < 4 else 400)
+        assert "at most 10,000 times" in answer["error"]
+        assert (await fetch(sim.control_port, "/quote", {"shock": -0.9}))[0] == 200
 
     run(test)
 

@@ -106,11 +106,13 @@ def test_halt_and_resume(simulator: Simulator, place_fields: Order) -> None:
 
 
 def test_clock_moves_server_time(simulator: Simulator) -> None:
-    """By seconds or to a moment; real time again without arguments."""
+    """By seconds or to a moment, also as text; real time again with an offset of 0."""
     assert simulator.clock(offset_s=86_400) - datetime.now(UTC) > timedelta(hours=23)
     christmas = datetime(2026, 12, 25, 15, 0, tzinfo=UTC)
     assert abs(simulator.clock(to=christmas) - christmas) < timedelta(minutes=1)
-    assert abs(simulator.clock() - datetime.now(UTC)) < timedelta(minutes=1)
+    noon = datetime(2026, 11, 27, 17, 0, tzinfo=UTC)
+    assert abs(simulator.clock(to="2026-11-27 12:00-05:00") - noon) < timedelta(minutes=1)
+    assert abs(simulator.clock(offset_s=0) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_faults_begin_and_end(simulator: Simulator, place_fields: Order) -> None:
@@ -141,6 +143,18 @@ def test_faults_begin_and_end(simulator: Simulator, place_fields: Order) -> None
         (lambda sim: sim.quote("NOPE", bid=1), "NOPE"),
         (lambda sim: sim.quote("AAPL", bid=2, ask=1), "expected bid below ask"),
         (lambda sim: sim.shock(-1), "expected a shock above -1"),
+        (lambda sim: sim.shock("x"), "expected shock as a number, was 'x'"),
+        (lambda sim: sim.quote("AAPL", bid="x"), "expected bid as a number, was 'x'"),
+        (lambda sim: sim.quote("AAPL", last=10**400), "expected last as a number"),
+        (lambda sim: sim.clock(), "expected offset_s or to"),
+        (lambda sim: sim.clock(to="2026-11-27T12:00:00Z", offset_s=1), "^expected offset_s or to$"),
+        (lambda sim: sim.clock(to="2026-11-27 12:00"), "with its zone, as 2026-11-27T12:00:00-05"),
+        (lambda sim: sim.clock(to="noon"), "expected to as an ISO-8601 time"),
+        (lambda sim: sim.clock(offset_s="x"), "expected offset_s as a number"),
+        (lambda sim: sim.fault("slow", delay_s=Decimal(1)), "expected values that JSON knows"),
+        (lambda sim: sim.fault("order_rejected", symbol="ZZZ"), "a symbol of the universe"),
+        (lambda sim: sim.fault("muted", messages="x"), "expected message ids"),
+        (lambda sim: sim.fault("ack_dropped", probability=2), "a number from 0 to 1, was 2"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_the_reason(

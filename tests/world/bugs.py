@@ -25,13 +25,13 @@ def send_before_commit(patch: pytest.MonkeyPatch) -> None:
     """The bytes leave while the transaction that journals them is still open."""
     journal = OrderSender._journal
 
-    def early(self: OrderSender, tx: Any, run: Any, row: Any, instrument: Any, *rest: Any) -> Any:
-        order = journal(self, tx, run, row, instrument, *rest)
-        self._broker.place(order, instrument)
-        return order
+    def early(self: OrderSender, tx: Any, run: Any, order: Any, instrument: Any, *rest: Any) -> Any:
+        sent = journal(self, tx, run, order, instrument, *rest)
+        self._broker.place(sent.order, instrument)
+        return sent
 
     patch.setattr(OrderSender, "_journal", early)
-    patch.setattr(OrderSender, "_place", lambda *_: None)
+    patch.setattr(OrderSender, "_write", lambda *_: None)
 
 
 def send_again_on_timeout(patch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,16 @@ SEEDS_MAX = 500
 FOUND_BY = {
     "send_before_commit": 0,
     "send_again_on_timeout": 3,
-    "halt_outside_the_transaction": 24,
+    "halt_outside_the_transaction": 14,
+    "fills_by_full_id": 2,
+    "deaf_while_disconnected": 9,
+    "cancel_believed_from_an_error": 198,
+    "window_without_a_canary": 0,
+    "restored_ledger_accepted": 10,
+    "absence_believed_at_once": 33,
+    "order_id_from_the_broker_alone": 0,
+    "stale_quote_trades": 221,
+    "late_fill_ignored": 109,
 }
 
 
@@ -28,6 +37,8 @@ def is_found(name: str, seed: int, directory: Path) -> bool:
         world = World(directory, seed)
         try:
             world.play_out()
+        except (AttributeError, NameError, TypeError):
+            raise  # the patch does not fit the code any more: that finds nothing
         except Exception:  # noqa: BLE001 - a crash finds the bug as well as a broken promise
             return True
         finally:

@@ -173,6 +173,16 @@ class World(House):
         self.clock.advance(wait_s)
         self.broker.run_due()
         self._live_on()
+        self._watch_ends()
+
+    def _watch_ends(self) -> None:
+        """No order has ended, by the ledger, while it works at the broker (F14)."""
+        dead = {OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED}
+        for live in self.broker.live:
+            if live.status not in ENDED and live.order.client_order_id and not self.restored:
+                row = orders.find(self.eyes, live.order.client_order_id)
+                if row is not None and row.order.status in dead:
+                    self._break("F14", f"{live.order.client_order_id} is said to have ended")
 
     def _due(self, name: str, each_s: float) -> bool:
         """Tell whether something of a mean interval happens now."""
@@ -460,6 +470,8 @@ class World(House):
             self._break("P16", f"{order.client_order_id} left while an order was unknown")
 
     def _break(self, promise: str, detail: str) -> None:
+        if promises.Broken(promise, detail) in self.broken_now:
+            return
         self.broker._note(f"BROKEN {promise}: {detail}")
         self.broken_now.append(promises.Broken(promise, detail))
 

@@ -54,6 +54,9 @@ SQLITE_VERSION_MIN = (3, 51, 3)
 BUSY_TIMEOUT_MS = 5000
 """For writers outside the gate (a person's sqlite3 shell, a backup)."""
 
+STATEMENTS_KEPT = 500
+"""More than there are: of the driver's 100 each would be gone when a run needs it again."""
+
 _PRAGMAS: tuple[tuple[str, str, object], ...] = (
     ("busy_timeout", str(BUSY_TIMEOUT_MS), BUSY_TIMEOUT_MS),
     ("journal_mode", "WAL", "wal"),
@@ -232,7 +235,7 @@ def _open_writable(path: Path) -> Ledger:
             gate = Gate(path.with_name(path.name + ".gate"))
             undo.callback(gate.close)
             with gate.held():
-                db = driver.connect(path, isolation_level=None)
+                db = driver.connect(path, isolation_level=None, cached_statements=STATEMENTS_KEPT)
                 undo.callback(db.close)
                 db.row_factory = Row
                 for name, value, expected in _PRAGMAS:

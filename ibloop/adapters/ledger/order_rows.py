@@ -154,6 +154,14 @@ def in_states(db: Connection, states: Collection[OrderState]) -> tuple[OrderRow,
     return tuple(parse_row(row) for row in found)
 
 
+def one_unknown(db: Connection) -> str | None:
+    """Return the reference of an order whose fate is unproven, ``None`` when there is none."""
+    row = db.execute(
+        "SELECT client_order_id FROM trade_orders WHERE status = 'unknown' LIMIT 1"
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def listing(db: Connection, run_id: str | None = None, limit: int = 100) -> tuple[OrderRow, ...]:
     """Return the newest ``limit`` orders, newest first; of one run if given."""
     found = db.execute(

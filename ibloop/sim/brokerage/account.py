@@ -11,9 +11,10 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from ibloop.sim.brokerage.settlement import settlement_day
 from ibloop.sim.market.hours import new_york_date
-from ibloop.sim.model import ZERO, AccountKind, AccountSpec, Action, Execution
+from ibloop.sim.model import ZERO, AccountKind, AccountSpec, Action, Execution, SimError
 
 CENT = Decimal("0.01")
+SHARE_FRACTION = Decimal("1e-9")
 # IB's fixed schedule for US stocks, USD: per share, least and (fraction of value) most per order.
 # Exchange, clearing and regulatory fees are part of the fixed price, but for the SEC and FINRA
 # fees on sales, which the simulator does not charge.
@@ -29,6 +30,12 @@ def commission_usd(shares: Decimal, value_usd: Decimal) -> Decimal:
     """
     charge = max(COMMISSION_MIN, shares * COMMISSION_PER_SHARE)
     return min(charge, value_usd * COMMISSION_FRACTION_MAX).quantize(CENT, ROUND_HALF_UP)
+
+
+def after_split(shares: Decimal, ratio: Decimal) -> Decimal:
+    """Return what shares become when each of them becomes `ratio`, fractions included."""
+    # A ratio may have been a binary fraction: a third of three is not to be 0.9999999999999999.
+    return (shares * ratio).quantize(SHARE_FRACTION)
 
 
 @dataclass(slots=True)
@@ -71,10 +78,10 @@ class Position:
     def book(self, execution: Execution) -> None:
         """Apply an execution: add to the position, reduce it, or turn it around."""
         action, shares, price = execution.action, execution.shares, execution.price
-        if not shares:
+        if execution.ratio is not None:
+            self._split(execution.ratio)
             return
-        if execution.corporate:
-            self._split(action.sign * shares)
+        if not shares:
             return
         realized = self.realized_by(action, shares, price, execution.commission)
         opened = shares - self.closed_by(action, shares)
@@ -93,11 +100,21 @@ class Position:
         day.cash += execution.cash_change
         day.realized += realized
 
-    def _split(self, change: Decimal) -> None:
-        """Let shares come or go without a trade: what all of them cost stays the same."""
+    def _split(self, ratio: Decimal) -> None:
+        """Let shares come or go without a trade: what all of them cost stays the same.
+
+        What was traded before is from now on counted in new shares too, or the day's profit would
+        take what came for shares held overnight.
+        """
         cost = self.quantity * self.avg_cost
-        self.quantity += change
+        self.quantity = after_split(self.quantity, ratio)
         self.avg_cost = cost / self.quantity if self.quantity else ZERO
+        for day in self.days.values():
+            day.shares *= ratio
+
+    def copy(self) -> "Position":
+        """Return the position as it is now, which nothing later changes."""
+        return replace(self, days={when: replace(day) for when, day in self.days.items()})
 
     def on(self, day: date) -> Day:
         """Return what was traded on a New York date."""
@@ -190,8 +207,13 @@ def accounts_at_start(
     """Return the accounts asked for, then the other known ones, each with its cash.
 
     A known account keeps the cash it began with; its kind may be another one now.
+    Raises: SimError when one is asked for twice.
     """
     specs = [AccountSpec(each) if isinstance(each, str) else each for each in asked]
+    names = [spec.account_id for spec in specs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise SimError(f"expected each account once, was {twice} more than once")
     opened = {each.account_id: each for each in specs} | {
         name: spec for name, spec in known.items() if name not in {s.account_id for s in specs}
     }

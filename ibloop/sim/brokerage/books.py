@@ -19,6 +19,8 @@ from ibloop.sim.model import Execution, Instrument, Order, OrderTicket, Status
 # First group of every execution id; the second is the order's permId, unique by itself.
 EXECUTION_PREFIX = 0x0000E0D5
 
+# One-cancels-all type 1: any fill cancels the others.
+CANCEL_ALL = 1
 Held = tuple[Instrument, OrderTicket]
 
 
@@ -55,6 +57,7 @@ class Books:
         self._next_order_id: dict[int, int] = {}
         self._live: dict[int, None] = {}
         self._groups: dict[tuple[str, str], dict[int, None]] = {}
+        self._groups_done: dict[tuple[str, str], datetime] = {}
         self._children: dict[int, list[int]] = {}
         self._deadlines: list[tuple[datetime, int]] = []
         self._changes: list[Change] = []
@@ -88,10 +91,16 @@ class Books:
         if order.order_id:
             self._perm_ids[order.client_id, order.order_id] = perm_id
             self.use_order_id(order.client_id, order.order_id)
+        if order.oca_group and order.last_fill_at and self._ends_group(order):
+            self._groups_done[order.account, order.oca_group] = order.last_fill_at
         if order.live:
             self._keep_live(order, former)
         elif former is None or former.live:
             self._keep_done(order)
+
+    def _ends_group(self, order: Order) -> bool:
+        """Tell whether the fills of a member leave nothing for its one-cancels-all group."""
+        return order.filled > 0 if order.oca_type == CANCEL_ALL else order.status is Status.FILLED
 
     def _keep_live(self, order: Order, former: Order | None) -> None:
         self._live[order.perm_id] = None
@@ -137,6 +146,13 @@ class Books:
         """Return the orders that can still fill, oldest first."""
         return [self.orders[perm_id] for perm_id in self._live]
 
+    def held(self) -> list[int]:
+        """Return the instruments any account holds or owes, in a fixed order."""
+        accounts = self.accounts.values()
+        return sorted(
+            {c for each in accounts for c, held in each.positions.items() if held.quantity}
+        )
+
     def order_of(self, client_id: int, order_id: int) -> Order | None:
         """Return a client's order by its own id."""
         perm_id = self._perm_ids.get((client_id, order_id))
@@ -145,7 +161,8 @@ class Books:
     def is_waiting_child(self, order: Order) -> bool:
         """Tell whether an order waits for its parent to fill."""
         parent = self.orders.get(order.parent_perm_id)
-        return parent is not None and parent.status is not Status.FILLED
+        # A parent that ends unfilled takes its children along.
+        return parent is not None and parent.live
 
     def children_of(self, order: Order) -> list[Order]:
         """Return the live orders attached to an order."""
@@ -158,6 +175,10 @@ class Books:
             return []
         group = self._groups.get((order.account, order.oca_group), {})
         return [self.orders[perm_id] for perm_id in group if perm_id != order.perm_id]
+
+    def group_done(self, order: Order) -> datetime | None:
+        """Return when an order's one-cancels-all group had its fill, None while it has not."""
+        return self._groups_done.get((order.account, order.oca_group))
 
     def short_of(self, order: Order, venue: Venue) -> Refusal | None:
         """Return why the order's account has not the means for it; what waits needs none yet."""

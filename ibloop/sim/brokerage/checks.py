@@ -17,6 +17,17 @@ from ibloop.sim.model import NEW_YORK, ZERO, Action, Instrument, OrderTicket, Qu
 
 LIMITED = frozenset({"LMT", "LOC", "STP LMT", "LIT"})
 ORDER_TYPES = LIMITED | TRIGGERED | CLOSING | {"MKT"}
+# Order types of the API (IB's "Order Types" pages) that the simulator does not serve.
+OTHER_ORDER_TYPES = frozenset(
+    {
+        *("BOX TOP", "FIX PEGGED", "LMT + MKT", "MIDPRICE", "MKT PRT", "MTL", "PASSV REL"),
+        *("PEG BENCH", "PEG BEST", "PEG MID", "PEG MKT", "PEG PRIM", "PEG STK"),
+        *("PDV", "PMV", "PPV", "PSV", "QUOTE", "REL", "REL + LMT", "REL + MKT", "RPI"),
+        *("SNAP MID", "SNAP MKT", "SNAP PRIM", "SNAP REL", "STP PRT"),
+        *("TRAIL LIMIT", "TRAIL LIT", "TRAIL LMT + MKT", "TRAIL MIT", "TRAIL REL + MKT"),
+        *("VOL", "VWAP"),
+    }
+)
 TIMES_IN_FORCE = frozenset({"DAY", "GTC", "GTD", "IOC", "FOK", "OPG"})
 # Hours outside the regular ones mean nothing to these: warning 2109, the order is processed.
 REGULAR_ONLY = frozenset({"MKT", "MOC", "LOC"})
@@ -96,6 +107,8 @@ def _refuse_kind(ticket: OrderTicket) -> Refusal | None:
         return invalid(f"The simulator does not serve {ticket.unserved}")
     if ticket.action not in {Action.BUY, Action.SELL}:
         return invalid(f"Invalid action '{ticket.action}'")
+    if ticket.order_type in OTHER_ORDER_TYPES:
+        return invalid(f"The simulator does not serve order type {ticket.order_type}")
     if ticket.order_type not in ORDER_TYPES:
         return invalid("Invalid order type was entered")
     if ticket.tif not in TIMES_IN_FORCE | {""}:

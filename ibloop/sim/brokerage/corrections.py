@@ -11,7 +11,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from ibloop.sim.brokerage.account import commission_usd
-from ibloop.sim.brokerage.events import AccountChange, Commissioned, Event, Filled, OrderUpdate
+from ibloop.sim.brokerage.events import (
+    Commissioned,
+    Event,
+    Filled,
+    OrderUpdate,
+    account_change,
+)
+from ibloop.sim.brokerage.groups import BY_SYSTEM, filled_text
 from ibloop.sim.model import ZERO, Execution, SimError, Status
 
 if TYPE_CHECKING:
@@ -44,7 +51,8 @@ def correct(
     """Correct an execution: other shares, another price, or both; no shares bust it.
 
     The order's fills, average price and commission follow, and so do cash, position and the
-    profit of later executions. An order that has ended stays ended.
+    profit of later executions. An order that has ended stays ended, and is Cancelled if it is no
+    longer complete; one that works goes on with what then remains. The average of no fills is 0.
     Raises: SimError for an unknown execution, or shares the order cannot have had.
     """
     known = [each for each in broker.executions if base_id(each.exec_id) == base_id(exec_id)]
@@ -78,19 +86,21 @@ def correct(
         commission_usd=paid + new.commission,
         last_fill_price=price if old is siblings[-1] else order.last_fill_price,
     )
-    if order.live and filled == order.quantity:
+    if filled == order.quantity:
         updated = replace(
             updated,
             status=Status.FILLED,
-            completed_at=order.last_fill_at,
-            completed_text=f"Filled Size: {filled:f}",
+            completed_at=order.completed_at or order.last_fill_at,
+            completed_text=filled_text(filled),
             why_held="",
         )
+    elif order.status is Status.FILLED:
+        updated = replace(updated, status=Status.CANCELLED, completed_text=BY_SYSTEM)
     broker.revise([new, updated])
     booked = next(each for each in broker.executions if each.exec_id == new.exec_id)
     return [
         Filled(booked),
         OrderUpdate(updated, commissioned=True),
         Commissioned(booked),
-        AccountChange(old.account, old.con_id),
+        account_change(broker.accounts[old.account], old.con_id),
     ]

@@ -25,6 +25,7 @@ from ibloop.sim.brokerage.floor import may_trade, standing
 from ibloop.sim.brokerage.funds import preview
 from ibloop.sim.brokerage.groups import reject
 from ibloop.sim.brokerage.triggers import TRIGGERED
+from ibloop.sim.market.hours import new_york_date
 from ibloop.sim.market.venue import Phase, Venue
 from ibloop.sim.model import NEW_YORK, Action, Instrument, Order, OrderTicket, Status
 
@@ -124,6 +125,14 @@ def _refuse_parent(books: Books, client_id: int, parent_id: int) -> Refusal | No
     return rejected("Parent order is being cancelled.")
 
 
+def _refuse_group(books: Books, order: Order, venue: Venue) -> Refusal | None:
+    """Refuse what comes when its one-cancels-all group has had its fill today."""
+    done = books.group_done(order)
+    if done is None or new_york_date(done) != new_york_date(venue.now()):
+        return None
+    return rejected("OCA group is already filled")
+
+
 # ---------------------------------------------------------------------- new orders
 
 
@@ -159,7 +168,7 @@ def _accept(
     if refusal and refusal.code == NO_ORDER:
         return [_problem(client_id, order_id, refusal)]
     draft = _draft(books, client_id, order_id, instrument, ticket, venue)
-    refusal = refusal or books.short_of(draft, venue)
+    refusal = refusal or _refuse_group(books, draft, venue) or books.short_of(draft, venue)
     if refusal:
         return reject(books, draft, refusal, venue.now())
     update = OrderUpdate(books.store(draft), accepted=True)
@@ -203,7 +212,7 @@ def unsent(
         con_id=instrument.con_id,
         symbol=instrument.symbol,
         action=Action(ticket.action),
-        quantity=ticket.quantity,
+        quantity=ticket.quantity.to_integral_value(),
         order_type=ticket.order_type,
         limit_price=ticket.limit_price,
         tif=ticket.tif or "DAY",
@@ -227,9 +236,10 @@ def _with_terms(books: Books, order: Order, ticket: OrderTicket, venue: Venue) -
     """Return an order under the terms of a ticket that may change, and standing as they say."""
     kind = ticket.order_type
     same_kind = kind == order.order_type and order.order_type in TRIGGERED
+    outside_rth = ticket.outside_rth and _heeds_hours(ticket)
     changed = replace(
         order,
-        quantity=ticket.quantity,
+        quantity=ticket.quantity.to_integral_value(),
         order_type=kind,
         limit_price=ticket.limit_price if kind in LIMITED else None,
         aux_price=ticket.aux_price if kind in TRIGGERED else None,
@@ -238,10 +248,10 @@ def _with_terms(books: Books, order: Order, ticket: OrderTicket, venue: Venue) -
         trigger_method=ticket.trigger_method,
         elected=order.elected and same_kind,
         tif=ticket.tif or "DAY",
-        good_till=good_till(ticket, venue),
+        good_till=good_till(replace(ticket, outside_rth=outside_rth), venue),
         good_till_text=ticket.good_till,
         order_ref=ticket.order_ref,
-        outside_rth=ticket.outside_rth and _heeds_hours(ticket),
+        outside_rth=outside_rth,
         hidden=ticket.hidden,
     )
     child = books.is_waiting_child(changed)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ibloop.sim.brokerage.account import Account, Position
 from ibloop.sim.model import Execution, Order, Preview
 
 
@@ -70,11 +71,20 @@ class WhatIf:
 
 @dataclass(frozen=True, slots=True)
 class AccountChange:
-    """An execution changed the cash and one position of an account."""
+    """An execution changed the cash and one position of an account.
+
+    The position is a copy: when several orders fill together, each shows what it led to.
+    """
 
     account: str
     con_id: int
+    position: Position
     perm_id: int = 0
+
+
+def account_change(account: Account, con_id: int) -> AccountChange:
+    """Return the change of an account of which an execution was just booked."""
+    return AccountChange(account.account_id, con_id, account.positions[con_id].copy())
 
 
 Event = OrderUpdate | Filled | Commissioned | Problem | WhatIf | AccountChange

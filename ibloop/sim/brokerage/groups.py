@@ -2,7 +2,8 @@
 
 One-cancels-all groups: a fill cancels the other orders (type 1) or takes as much from them, in
 proportion to their size (types 2 and 3; a full fill leaves nothing). IB's difference between
-types with and without block is overfill protection; here nothing is ever overfilled.
+types with and without block is overfill protection; here no two orders of a group are ever filled
+past each other, and an order that comes when its group is done is refused.
 Brackets: children wait until their parent is filled and end with a parent that is not.
 """
 
@@ -12,17 +13,21 @@ from datetime import datetime
 from decimal import Decimal
 
 from ibloop.sim.brokerage.auctions import next_auction
-from ibloop.sim.brokerage.books import Books
+from ibloop.sim.brokerage.books import CANCEL_ALL, Books
 from ibloop.sim.brokerage.checks import Refusal
 from ibloop.sim.brokerage.events import Event, OrderUpdate, Problem
 from ibloop.sim.brokerage.floor import standing
 from ibloop.sim.market.venue import Venue
 from ibloop.sim.model import Order, Status
 
-CANCEL_ALL = 1
 BY_TRADER = "Cancelled by Trader"
 BY_SYSTEM = "Cancelled by System:"
 CANCELED = "Order Canceled - reason:"
+
+
+def filled_text(filled: Decimal) -> str:
+    """Return the completedStatus of an order filled with so many shares."""
+    return f"Filled Size: {filled:f}"
 
 
 def finish(books: Books, order: Order, status: Status, text: str, now: datetime) -> Order:

@@ -6,9 +6,10 @@ Each function stores what it changes; the caller lets the clients hear of the ev
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 from ibloop.sim.brokerage import corrections, groups, matching
+from ibloop.sim.brokerage.account import Account, after_split
 from ibloop.sim.brokerage.books import Books
 from ibloop.sim.brokerage.broker import Broker
 from ibloop.sim.brokerage.events import (
@@ -17,8 +18,10 @@ from ibloop.sim.brokerage.events import (
     Event,
     Filled,
     OrderUpdate,
+    account_change,
 )
 from ibloop.sim.brokerage.floor import standing
+from ibloop.sim.brokerage.margin import mark
 from ibloop.sim.market.venue import Venue
 from ibloop.sim.model import ZERO, Action, Execution, Instrument, Order, SimError, Status
 
@@ -121,7 +124,7 @@ def liquidate(
 def correct(
     broker: Broker, exec_id: str, *, shares_by: Decimal, price_by: Decimal, bust: bool
 ) -> list[Event]:
-    """Correct an execution by so many shares and dollars as fit its order, or bust it.
+    """Correct an execution by so many shares and dollars, no further than to none, or bust it.
 
     Nothing happens to an execution that is gone already.
     """
@@ -130,8 +133,7 @@ def correct(
     if not found or not found[0].shares:
         return []
     old = found[0]
-    most = old.shares + broker.orders[old.perm_id].remaining
-    shares = ZERO if bust else min(max(old.shares + shares_by, ZERO), most)
+    shares = ZERO if bust else max(old.shares + shares_by, ZERO)
     price = max(old.price + price_by, CENT)
     return corrections.correct(broker, old.exec_id, shares=shares, price=price)
 
@@ -174,45 +176,60 @@ def rename(books: Books, con_id: int, symbol: str) -> list[Event]:
 def split(books: Books, con_id: int, ratio: Decimal, venue: Venue) -> list[Event]:
     """Multiply every account's shares of an instrument; orders for it end, as at IB.
 
-    What does not make a whole share is paid out at IB; here it is lost. Booked as shares that
-    came or went at no price, which nobody is told of as an execution.
+    Booked as shares that came or went at no price, and what does not make a whole share as sold
+    (what was owed as bought) at the last price; nobody is told of either as an execution.
     """
     events: list[Event] = []
     for order in books.live_orders():
         if order.con_id == con_id and books.orders[order.perm_id].live:
             events += groups.cancel(books, order, groups.BY_SYSTEM, venue.now())
-    for name, account in books.accounts.items():
+    price = mark(venue.quote_of(con_id))
+    for account in books.accounts.values():
+        if con_id not in account.positions:
+            continue
         held = account.held(con_id)
-        change = (held * ratio).to_integral_value(rounding="ROUND_DOWN") - held
-        if change:
-            execution = _corporate(books, name, con_id, change, venue)
-            books.record(execution)
-            account.book(execution)
-            events.append(AccountChange(name, con_id))
+        exact = after_split(held, ratio)
+        whole = exact.to_integral_value(ROUND_DOWN)
+        # Also what was sold again today: its trades count in the profit of the day.
+        _book_corporate(books, account, con_id, exact - held, venue, ratio=ratio)
+        if exact != whole:
+            _book_corporate(books, account, con_id, whole - exact, venue, price=price)
+        if held:
+            events.append(account_change(account, con_id))
     return events
 
 
-def _corporate(
-    books: Books, account_id: str, con_id: int, change: Decimal, venue: Venue
-) -> Execution:
-    number = len(books.executions)
-    return Execution(
-        exec_id=f"{CORPORATE_PREFIX}.{con_id:08x}.{number:02d}.01",
+def _book_corporate(
+    books: Books,
+    account: Account,
+    con_id: int,
+    change: Decimal,
+    venue: Venue,
+    *,
+    price: Decimal = ZERO,
+    ratio: Decimal | None = None,
+) -> None:
+    """Book shares that come or, below 0, go without an execution a client hears of."""
+    execution = Execution(
+        exec_id=f"{CORPORATE_PREFIX}.{con_id:08x}.{len(books.executions):02d}.01",
         perm_id=0,
         client_id=0,
         order_id=0,
         order_ref="",
-        account=account_id,
+        account=account.account_id,
         con_id=con_id,
         symbol=books.instruments[con_id].symbol,
         action=Action.BUY if change > 0 else Action.SELL,
         shares=abs(change),
-        price=ZERO,
+        price=price,
         time=venue.now(),
         commission=ZERO,
         realized_pnl=None,
         cum_quantity=abs(change),
-        avg_price=ZERO,
+        avg_price=price,
         exchange="",
         corporate=True,
+        ratio=ratio,
     )
+    books.record(execution)
+    account.book(execution)

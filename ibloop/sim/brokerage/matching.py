@@ -13,11 +13,11 @@ from ibloop.sim.brokerage import auctions, groups
 from ibloop.sim.brokerage.account import commission_usd
 from ibloop.sim.brokerage.books import EXECUTION_PREFIX, Books
 from ibloop.sim.brokerage.events import (
-    AccountChange,
     Commissioned,
     Event,
     Filled,
     OrderUpdate,
+    account_change,
 )
 from ibloop.sim.brokerage.floor import standing
 from ibloop.sim.brokerage.triggers import trailed
@@ -161,7 +161,7 @@ def fill(books: Books, order: Order, shares: Decimal, price: Decimal, venue: Ven
         last_fill_at=now,
         fills=order.fills + 1,
         completed_at=now if done else None,
-        completed_text=f"Filled Size: {filled:f}" if done else "",
+        completed_text=groups.filled_text(filled) if done else "",
     )
     execution = _execution(books, updated, shares, price, commission, now)
     books.record(execution)
@@ -172,7 +172,7 @@ def fill(books: Books, order: Order, shares: Decimal, price: Decimal, venue: Ven
         OrderUpdate(updated),
         OrderUpdate(books.store(charged), commissioned=True),
         Commissioned(execution),
-        AccountChange(order.account, order.con_id),
+        account_change(books.accounts[order.account], order.con_id),
         *groups.after_fill(books, charged, shares, venue),
     ]
 

@@ -1,8 +1,9 @@
 """Profit and loss of positions and accounts, realized, unrealized and of the day.
 
-The day begins at midnight in New York: what was held then is compared with the prior session's
-close, what was traded since with the price it was traded at, commissions deducted. Realized
-profit is reset with the day too, as in IB's account window.
+The day begins at midnight in New York: what was held then is compared with the close of the quote,
+what was traded since with the price it was traded at, commissions deducted. The close must
+therefore be the price the day began with. Realized profit is reset with the day too, as in IB's
+account window.
 """
 
 from dataclasses import dataclass

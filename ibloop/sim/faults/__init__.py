@@ -17,6 +17,7 @@ from ibloop.sim.faults.active import ActiveFaults
 from ibloop.sim.faults.base import Delivery, Fault
 from ibloop.sim.faults.registry import (
     build,
+    check,
     describe,
     markdown_table,
     name_of,
@@ -32,6 +33,7 @@ __all__ = [
     "broker",
     "build",
     "callbacks",
+    "check",
     "clock",
     "connection",
     "describe",

@@ -27,9 +27,39 @@ if TYPE_CHECKING:
 OPEN_ORDER, ORDER_STATUS = "5", "3"
 
 
-def parameter(default: Any, doc: str, *, choices: Sequence[str] = (), signed: bool = False) -> Any:
-    """Declare a fault's parameter: default, meaning, what it may be, and if below zero too."""
-    return field(default=default, metadata={"doc": doc, "choices": choices, "signed": signed})
+# The largest number a client can send, and large enough for every parameter.
+LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The numbers a parameter may be: from `least`, or only `above` it, to `most`."""
+
+    least: float = 0
+    most: float = LARGEST
+    above: bool = False
+
+    def __contains__(self, number: float) -> bool:
+        """Tell whether a number is one of them; NaN is not."""
+        return self.least <= number <= self.most and not (self.above and number == self.least)
+
+    def __str__(self) -> str:
+        """Return the range in words."""
+        if self.above:
+            return f"above {self.least:,} and up to {self.most:,}"
+        return f"from {self.least:,} to {self.most:,}"
+
+
+NOT_NEGATIVE, POSITIVE, SIGNED = Range(), Range(above=True), Range(-LARGEST)
+AT_LEAST_ONE = Range(1)
+FRACTION = Range(most=1)
+
+
+def parameter(
+    default: Any, doc: str, *, choices: Sequence[str] = (), within: Range = NOT_NEGATIVE
+) -> Any:
+    """Declare a fault's parameter: default, meaning, and what it may be."""
+    return field(default=default, metadata={"doc": doc, "choices": choices, "within": within})
 
 
 class Asks(IntEnum):
@@ -216,6 +246,10 @@ class Stage(Protocol):
 
     def completed(self, order: Order) -> None:
         """Send completedOrder, which nobody asked for, to the clients that may see the order."""
+        ...
+
+    def follow_port(self) -> None:
+        """Close the gateway's port now if a fault wants it closed, not with the next sample."""
         ...
 
     def reset(self, client_id: int | None) -> int:

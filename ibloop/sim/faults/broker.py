@@ -8,7 +8,20 @@ from decimal import Decimal
 from ibloop.sim.brokerage import interventions
 from ibloop.sim.brokerage.events import Event, Filled, OrderUpdate, Problem
 from ibloop.sim.brokerage.interventions import Entry
-from ibloop.sim.faults.base import Arrival, Asks, Delivery, Fault, Reaction, Stage, parameter
+from ibloop.sim.faults.base import (
+    AT_LEAST_ONE,
+    LARGEST,
+    POSITIVE,
+    SIGNED,
+    Arrival,
+    Asks,
+    Delivery,
+    Fault,
+    Range,
+    Reaction,
+    Stage,
+    parameter,
+)
 from ibloop.sim.faults.codes import text_of
 from ibloop.sim.faults.registry import register
 from ibloop.sim.faults.striking import OrderFault
@@ -45,7 +58,7 @@ class External(Fault):
     symbol: str = parameter("AAPL", "which symbol")
     account: str | None = parameter(None, "in which account, none for the first")
     action: str = parameter("BUY", "side", choices=("BUY", "SELL"))
-    shares: int = parameter(10, "how many")
+    shares: int = parameter(10, "how many", within=AT_LEAST_ONE)
     price: float = parameter(0.0, "limit or fill price, 0 for the market's")
     times: int = parameter(1, "how often, 0 until cleared")
     every_s: float = parameter(10.0, "seconds between two")
@@ -87,7 +100,7 @@ class External(Fault):
             account=account_of(stage, self.account),
             instrument=instrument_of(stage, self.symbol),
             action=Action(self.action),
-            quantity=Decimal(max(1, self.shares)),
+            quantity=Decimal(self.shares),
             limit_price=exact(self.price) if self.price else None,
         )
 
@@ -136,7 +149,7 @@ class Liquidation(Fault):
 
     account: str | None = parameter(None, "in which account, none for the first")
     symbol: str | None = parameter(None, "only this symbol")
-    fraction: float = parameter(1.0, "how much of each position")
+    fraction: float = parameter(1.0, "how much of each position", within=Range(most=1, above=True))
 
     def begin(self, stage: Stage) -> None:
         """Sell or cover, and let the market do its part."""
@@ -146,7 +159,7 @@ class Liquidation(Fault):
             stage.world.broker,
             account_of(stage, self.account),
             stage.world,
-            fraction=exact(min(self.fraction, 1.0)),
+            fraction=exact(self.fraction),
             con_id=con_id,
         )
         self.struck = len(placed)
@@ -157,11 +170,14 @@ class Liquidation(Fault):
 @register
 @dataclass(kw_only=True, slots=True)
 class ExecutionCorrected(OrderFault):
-    """Executions are corrected later: the same id ending .02, with another price or shares."""
+    """Executions are corrected later: the same id ending .02, at another price or with less.
+
+    An order that is no longer complete shows Cancelled, or works on if it still did.
+    """
 
     delay_s: float = parameter(1.0, "seconds after the execution")
-    price_by: float = parameter(0.01, "how much the price changes, USD", signed=True)
-    shares_by: int = parameter(0, "how many shares more, below 0 fewer", signed=True)
+    price_by: float = parameter(0.01, "how much the price changes, USD", within=SIGNED)
+    shares_by: int = parameter(0, "how many shares fewer, below 0", within=Range(-LARGEST, 0))
     bust: bool = parameter(False, "corrected to no shares")
 
     def happened(self, event: Event, stage: Stage) -> None:
@@ -205,10 +221,13 @@ class SymbolChange(Fault):
 @register
 @dataclass(kw_only=True, slots=True)
 class StockSplit(Fault):
-    """Every share becomes several: positions times the ratio, prices by it; its orders end."""
+    """Every share becomes several: positions times the ratio, prices by it; its orders end.
+
+    A fraction of a share that is left is paid out at the last price.
+    """
 
     symbol: str = parameter("AAPL", "which symbol")
-    ratio: float = parameter(2.0, "shares for one, below 1 for a reverse split")
+    ratio: float = parameter(2.0, "shares for one, below 1 for a reverse split", within=POSITIVE)
 
     def begin(self, stage: Stage) -> None:
         """Split prices, orders and positions."""
@@ -335,7 +354,12 @@ class InactiveRevives(OrderFault):
 @register
 @dataclass(kw_only=True, slots=True)
 class PermIdChanged(OrderFault):
-    """A modified order comes back under another permId; the former one ends, or lives on too."""
+    """A modified order comes back under another permId; the former one ends, or lives on too.
+
+    The change is confirmed under the former permId, then order id and status come with the new
+    one. Of a former that ends nothing is said: it is no open order any more, and Cancelled in
+    the answer to reqCompletedOrders. One that lives has the same order id; a cancel ends the new.
+    """
 
     former: str = parameter("ends", "what becomes of the former", choices=("ends", "lives"))
     modified: set[int] = field(default_factory=set, init=False, repr=False, compare=False)

@@ -11,6 +11,7 @@ from ibloop.sim.faults.base import (
     Delivery,
     Fault,
     Outgoing,
+    Range,
     Says,
     Stage,
     parameter,
@@ -134,7 +135,7 @@ class AckLate(OrderFault):
 class CallbacksDuplicated(CallbackFault):
     """Order callbacks are sent more than once, executions and commissions too."""
 
-    copies: int = parameter(2, "how often each is sent")
+    copies: int = parameter(2, "how often each is sent", within=Range(2))
 
     def deliver(self, delivery: Delivery) -> Iterable[Delivery] | None:
         """Repeat what concerns an order."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from ibloop.sim.faults.base import Arrival, Asks, Outgoing, Reaction, Says, parameter
+from ibloop.sim.faults.base import SIGNED, Arrival, Asks, Outgoing, Reaction, Says, parameter
 from ibloop.sim.faults.registry import register
 from ibloop.sim.faults.striking import Striking
 
@@ -34,7 +34,7 @@ class ServerTimeSameSecond(Striking):
 class ClockSkew(Striking):
     """Server time as reqCurrentTime tells it is wrong; executions carry the true time."""
 
-    seconds: float = parameter(60.0, "how far it is ahead, below 0 behind", signed=True)
+    seconds: float = parameter(60.0, "how far it is ahead, below 0 behind", within=SIGNED)
 
     def sends(self, outgoing: Outgoing) -> Iterable[Outgoing] | None:
         """Tell a wrong time."""

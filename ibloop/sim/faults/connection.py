@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ibloop.sim.faults.base import (
+    AT_LEAST_ONE,
     Arrival,
     Asks,
     Door,
@@ -16,7 +17,18 @@ from ibloop.sim.faults.base import (
 )
 from ibloop.sim.faults.registry import register
 from ibloop.sim.faults.striking import Striking
+from ibloop.sim.model import SimError
 from ibloop.sim.service.pacing import VIOLATIONS_MAX, Pace
+
+# Ids of the messages the simulator sends.
+SENT = frozenset(
+    str(number)
+    for first, last in (
+        *((1, 11), (15, 15), (17, 17), (19, 19), (45, 46), (49, 50), (52, 55), (57, 59), (61, 64)),
+        *((71, 74), (76, 82), (85, 85), (88, 90), (93, 102), (106, 109)),
+    )
+    for number in range(first, last + 1)
+)
 
 
 @register
@@ -149,9 +161,19 @@ class Muted(Striking):
 
     messages: str = parameter("55+102", "message ids, joined by +")
 
+    def begin(self, stage: Stage) -> None:
+        """Refuse what is never sent anyway. Raises: SimError."""
+        del stage
+        if not SENT.issuperset(self._kinds()):
+            expected = "message ids the simulator sends, such as 3 for orderStatus, joined by +"
+            raise SimError(f"fault muted: expected {expected}, was {self.messages!r}")
+
+    def _kinds(self) -> list[str]:
+        return self.messages.split("+")
+
     def sends(self, outgoing: Outgoing) -> tuple[Outgoing, ...] | None:
         """Drop a message of these kinds."""
-        if outgoing.fields[0] not in self.messages.replace(",", "+").split("+"):
+        if outgoing.fields[0] not in self._kinds():
             return None
         return () if self.strikes(outgoing.client_id) else None
 
@@ -162,7 +184,7 @@ class Pacing(Fault):
     """A tighter limit of messages: error 100 for what is above it, which is then not acted on."""
 
     client_id: int | None = parameter(None, "only this client")
-    rate: int = parameter(10, "messages a second")
+    rate: int = parameter(10, "messages a second", within=AT_LEAST_ONE)
     disconnects: bool = parameter(True, "reset the connection after repeated violations")
     paces: dict[int, Pace] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -170,7 +192,7 @@ class Pacing(Fault):
         """Count a message, and refuse it when it is too many."""
         if self.client_id not in {None, arrival.client_id}:
             return None
-        pace = self.paces.setdefault(arrival.client_id, Pace(max(1, self.rate)))
+        pace = self.paces.setdefault(arrival.client_id, Pace(self.rate))
         if pace.admits(arrival.now_s):
             return None
         self.struck += 1

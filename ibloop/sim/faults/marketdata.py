@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from ibloop.sim.faults.base import (
+    AT_LEAST_ONE,
     STREAMED,
     TICKS,
     Arrival,
@@ -52,7 +53,7 @@ class CompetingSession(Dam):
     client_id: int | None = parameter(None, "only this client")
     seconds: float = parameter(10.0, "how long, 0 until cleared")
     repeat_s: float = parameter(3.0, "seconds between two bursts, 0 for one only")
-    burst: int = parameter(2, "errors for each stream in a burst")
+    burst: int = parameter(2, "errors for each stream in a burst", within=AT_LEAST_ONE)
 
     def begin(self, stage: Stage) -> None:
         """Begin the bursts, and end after the given time."""
@@ -180,7 +181,7 @@ class TickGap(Striking):
     """Single ticks are lost; the client keeps the value before."""
 
     symbol: str | None = parameter(None, "only this symbol")
-    every_n: int = parameter(2, "loses every n-th tick only")
+    every_n: int = parameter(2, "loses every n-th tick only", within=AT_LEAST_ONE)
 
     def sends(self, outgoing: Outgoing) -> Iterable[Outgoing] | None:
         """Lose a tick."""

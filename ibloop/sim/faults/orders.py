@@ -7,7 +7,16 @@ from decimal import Decimal
 
 from ibloop.sim.brokerage.checks import Refusal
 from ibloop.sim.brokerage.events import Event, Filled, OrderUpdate, Problem
-from ibloop.sim.faults.base import Arrival, Asks, Delivery, Fault, Reaction, Stage, parameter
+from ibloop.sim.faults.base import (
+    AT_LEAST_ONE,
+    Arrival,
+    Asks,
+    Delivery,
+    Fault,
+    Reaction,
+    Stage,
+    parameter,
+)
 from ibloop.sim.faults.codes import text_of
 from ibloop.sim.faults.registry import register
 from ibloop.sim.faults.striking import OrderFault, Striking
@@ -22,7 +31,7 @@ class PartialFills(Fault):
     """Orders fill in slices of a few shares until they are complete."""
 
     symbol: str | None = parameter(None, "only orders of this symbol")
-    shares: int = parameter(10, "shares per fill")
+    shares: int = parameter(10, "shares per fill", within=AT_LEAST_ONE)
     interval_s: float = parameter(0.5, "least seconds between two fills of an order")
 
     def slice(self, order: Order, now: datetime) -> Decimal | None:

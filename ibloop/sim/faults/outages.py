@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ibloop.sim.faults.base import (
+    AT_LEAST_ONE,
     STREAMED,
     Arrival,
     Asks,
@@ -255,6 +256,8 @@ class NightlyRestart(Fault):
         if self.notice:
             text = "TWS socket port has been reset and this connection is being dropped."
             stage.error(None, -1, 1300, f"{text} Please reconnect on the new port.")
+        # Whoever connects again at once must find the port closed already.
+        stage.follow_port()
         self.struck += stage.reset(None)
         if self.down_s:
             stage.later(self.down_s, lambda: stage.end(self))
@@ -288,7 +291,7 @@ class OrderIdRollback(Fault):
     """
 
     client_id: int | None = parameter(None, "only this client; none: the first to place an order")
-    orders: int = parameter(1, "how many orders vanish before the reset")
+    orders: int = parameter(1, "how many orders vanish before the reset", within=AT_LEAST_ONE)
 
     def receives(self, arrival: Arrival) -> Reaction | None:
         """Lose an order, and after the last one the connection."""

@@ -15,6 +15,7 @@ from ibloop.sim.model import SimError
 
 Registered = TypeVar("Registered", bound=type[Fault])
 REGISTRY: dict[str, type[Fault]] = {}
+KIND_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def register(cls: Registered) -> Registered:
@@ -85,14 +86,22 @@ def build(name: str, values: Mapping[str, Any]) -> Fault:
         hint = f"did you mean {near}?" if near else "GET /faults lists them, and --list-faults"
         raise SimError(f"no fault named {name!r}; {hint}")
     known = parameters(cls)
-    for key, value in values.items():
-        if key not in known:
-            raise SimError(f"fault {name} has no parameter {key!r}; it has {', '.join(known)}")
-        if not _fits(value, known[key], cls):
-            raise SimError(
-                f"fault {name}: expected {key} as {_expected(known[key], cls)}, was {value!r}"
-            )
-    return cls(**values)
+    unknown = next((key for key in values if key not in known), None)
+    if unknown is not None:
+        raise SimError(f"fault {name} has no parameter {unknown!r}; it has {', '.join(known)}")
+    fault = cls(**values)
+    check(fault)
+    return fault
+
+
+def check(fault: Fault) -> None:
+    """Judge a fault's parameters. Raises: SimError naming the first that is wrong."""
+    cls = type(fault)
+    for key, item in parameters(cls).items():
+        value = getattr(fault, key)
+        if not _fits(value, item, cls):
+            expected = f"expected {key} as {_expected(item, cls)}, was {value!r}"
+            raise SimError(f"fault {name_of(cls)}: {expected}")
 
 
 def parse(text: str) -> Fault:
@@ -126,22 +135,23 @@ def _kinds(key: str, cls: type[Fault]) -> tuple[type, ...]:
 def _expected(item: Field[Any], cls: type[Fault]) -> str:
     if item.metadata["choices"]:
         return f"one of {', '.join(item.metadata['choices'])}"
-    kinds = " or ".join(kind.__name__ for kind in _kinds(item.name, cls))
-    return kinds if item.metadata["signed"] else f"{kinds} >= 0"
+    kinds = _kinds(item.name, cls)
+    within = f" {item.metadata['within']}" if {int, float} & set(kinds) else ""
+    words = " or ".join(KIND_WORDS[kind] for kind in kinds if kind is not NoneType)
+    return f"{words}{within}{', or none' if NoneType in kinds else ''}"
 
 
 def _fits(value: Any, item: Field[Any], cls: type[Fault]) -> bool:
-    """Tell whether a value is a choice or of a type; numbers must be finite and not negative."""
+    """Tell whether a value is a choice, or of a type and if a number within its range."""
     kinds, choices = _kinds(item.name, cls), item.metadata["choices"]
     if choices:
         return value in choices
     if isinstance(value, bool):
         return bool in kinds
     if isinstance(value, int | float):
-        least = -float("inf") if item.metadata["signed"] else 0
-        if not least <= value < float("inf") or value == -float("inf"):
-            return False
-    return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)
+        numeric = float in kinds or (int in kinds and isinstance(value, int))
+        return numeric and value in item.metadata["within"]
+    return isinstance(value, kinds)
 
 
 def _from_text(text: str, kinds: tuple[type, ...]) -> Any:

@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass, field
 
-from ibloop.sim.faults.base import TICKS, Fault, Outgoing, Stage, Wire, parameter
+from ibloop.sim.faults.base import (
+    AT_LEAST_ONE,
+    FRACTION,
+    TICKS,
+    Fault,
+    Outgoing,
+    Stage,
+    Wire,
+    parameter,
+)
 from ibloop.sim.protocol.wire import Fields
 
 
@@ -12,8 +21,8 @@ class Striking(Fault):
 
     client_id: int | None = parameter(None, "only this client")
     times: int = parameter(0, "how often it strikes, 0 for always")
-    every_n: int = parameter(1, "strikes every n-th time only")
-    probability: float = parameter(1.0, "chance of each strike")
+    every_n: int = parameter(1, "strikes every n-th time only", within=AT_LEAST_ONE)
+    probability: float = parameter(1.0, "chance of each strike", within=FRACTION)
     seed: int = parameter(0, "seed of its chance, beside the world's")
     passed: int = field(default=0, init=False, repr=False, compare=False)
 
@@ -22,7 +31,7 @@ class Striking(Fault):
         if self.spent or self.client_id not in {None, client_id}:
             return False
         self.passed += 1
-        if self.passed % max(1, self.every_n) or self.rng.random() >= self.probability:
+        if self.passed % self.every_n or self.rng.random() >= self.probability:
             return False
         self.struck += 1
         return True

@@ -19,7 +19,7 @@ from random import Random
 from ibloop.sim.market.grid import Grid
 from ibloop.sim.market.history import Bar, Samples
 from ibloop.sim.market.paths import SESSION_S, Path, knot_of, session_path, volume_share
-from ibloop.sim.market.pins import Pin, fixed_last, pinned
+from ibloop.sim.market.pins import Pin, PinHistory, at_close, at_open, fixed_last, pinned
 from ibloop.sim.market.stock import (
     UNSCALED,
     Day,
@@ -80,7 +80,7 @@ class Market:
         """Begin at the first session on or after `start`.
 
         New size appears at bid and ask once in `depth_samples` samples.
-        Raises: SimError when the history ends before that day.
+        Raises: SimError when the history begins after that day or ends before it.
         """
         self._instruments = samples.instruments
         self._seed = seed
@@ -92,10 +92,13 @@ class Market:
         self._past = tuple(sorted({day for bars in self._bars.values() for day in bars}))
         self._start = bisect_left(self._past, start)
         self.days = self._past[self._start :]
+        if self._past and start < self._past[0]:
+            raise SimError(f"no history on {start}: it begins on {self._past[0]}")
         if self._past and not self.days:
             raise SimError(f"no history on or after {start}: it ends on {self._past[-1]}")
         self.shocks: list[Shock] = []
         self.pins: dict[int, Pin] = {}
+        self.pin_histories: dict[int, PinHistory] = {}
         self.ratios: dict[int, Decimal] = {}
         self._grids: dict[Decimal, Grid] = {}
         self._stocks: dict[int, Stock] = {}
@@ -109,24 +112,33 @@ class Market:
     def shock(self, factor: float, market_s: float) -> None:
         """Multiply every price, fixed ones too, by `factor` (> 0) from this moment on."""
         self.shocks.append(Shock(market_s, factor))
-        for con_id in self.pins:
-            self._scale_pin(con_id, factor)
+        for con_id, pin in self.pins.items():
+            self.pins[con_id] = self._scaled(con_id, pin, factor)
 
     def split(self, con_id: int, ratio: Decimal) -> None:
         """Turn every share into `ratio` shares (> 0): past and present prices fall accordingly."""
         self.ratios[con_id] = self.ratios.get(con_id, Decimal(1)) * ratio
         if con_id in self.pins:
-            self._scale_pin(con_id, float(1 / ratio))
+            self.pins[con_id] = self._scaled(con_id, self.pins[con_id], float(1 / ratio))
+        if con_id in self.pin_histories:
+            by_turn = self.pin_histories[con_id].by_turn
+            for turn, pin in by_turn.items():
+                by_turn[turn] = self._scaled(con_id, pin, float(1 / ratio))
 
-    def _scale_pin(self, con_id: int, factor: float) -> None:
-        grid, pin = self.stock(con_id).grid, self.pins[con_id]
+    def _scaled(self, con_id: int, pin: Pin, factor: float) -> Pin:
+        grid = self.stock(con_id).grid
 
         def scaled(price: Decimal | None) -> Decimal | None:
             return None if price is None else grid.nearest(float(price) * factor)
 
-        self.pins[con_id] = replace(
-            pin, bid=scaled(pin.bid), ask=scaled(pin.ask), last=scaled(pin.last)
-        )
+        return replace(pin, bid=scaled(pin.bid), ask=scaled(pin.ask), last=scaled(pin.last))
+
+    def note_pins(self, turn: int) -> None:
+        """Remember what is fixed as of a turn of the market, for its auctions."""
+        for con_id, pin in self.pins.items():
+            history = self.pin_histories.setdefault(con_id, PinHistory())
+            if history.at(turn) != pin:
+                history.note(turn, pin)
 
     # ------------------------------------------------------------------ sessions
 
@@ -232,19 +244,23 @@ class Market:
         """Return the price of a session's opening auction, None without one."""
         bar = self.bar(con_id, session)
         scale = self.scales(con_id, Moment(session * SESSION_S, 0)).open
-        return self._auction(con_id, bar.open * scale) if bar else None
+        return self._auction(con_id, bar.open * scale, at_open(session)) if bar else None
 
     def closing_price(self, con_id: int, session: int) -> Decimal | None:
         """Return the price of a session's closing auction, None without one."""
         bar = self.bar(con_id, session)
         scale = self.scales(con_id, Moment((session + 1) * SESSION_S, 0)).close
-        return self._auction(con_id, bar.close * scale) if bar else None
+        return self._auction(con_id, bar.close * scale, at_close(session)) if bar else None
 
-    def _auction(self, con_id: int, price: float) -> Decimal:
-        """Return an auction's price: a price an operator fixed is the auction's as well."""
-        price_now, pin = self.stock(con_id).grid.nearest(price), self.pins.get(con_id)
-        fixed = fixed_last(price_now, pin) if pin else None
-        return price_now if fixed is None else fixed
+    def _auction(self, con_id: int, price: float, turn: int) -> Decimal:
+        """Return an auction's price: a price an operator fixed by then is the auction's as well."""
+        free, pin = self.stock(con_id).grid.nearest(price), self._pin_at(con_id, turn)
+        fixed = fixed_last(free, pin) if pin else None
+        return free if fixed is None else fixed
+
+    def _pin_at(self, con_id: int, turn: int) -> Pin | None:
+        history = self.pin_histories.get(con_id)
+        return history.at(turn) if history else None
 
     # ------------------------------------------------------------------ quotes
 
@@ -312,13 +328,28 @@ class Market:
         day = self._day_of(stock, sampled.session)
         if day is None:
             return 0, 0
+        con_id, session, count = stock.instrument.con_id, sampled.session, stock.grid.count
         if sampled.phase is Phase.PRE_MARKET:
             # The new day has not traded yet, and the last close is the prior one.
-            following = Moment((sampled.session + 1) * SESSION_S, 0)
-            close = day.bar.close * self.scales(stock.instrument.con_id, following).close
-            return 0, stock.grid.count(close)
-        opening = stock.grid.count(day.bar.open * sampled.by.open)
-        return opening, stock.grid.count(day.prior_close * sampled.by.close)
+            close = self.closing_price(con_id, session)
+            return 0, count(float(close or 0))
+        opening = self._auction(con_id, day.bar.open * sampled.by.open, at_open(session))
+        close = self._auction(con_id, day.prior_close * sampled.by.close, at_close(session - 1))
+        return count(float(opening)), count(float(close))
+
+    def _range(self, stock: Stock, sampled: Sampled) -> tuple[Decimal, Decimal]:
+        """Return high and low of the session so far; what was fixed before its open is its range.
+
+        Of what was fixed since then the present counts, and nothing between.
+        """
+        high, low = stock.grid.price(sampled.high), stock.grid.price(sampled.low)
+        con_id, session = stock.instrument.con_id, sampled.session
+        began = self._pin_at(con_id, at_open(session))
+        if began is None or fixed_last(high, began) is None:
+            return high, low
+        present = self._pin_at(con_id, at_close(session)) or began
+        ends = [fixed_last(end, pin) or end for end in (high, low) for pin in (began, present)]
+        return max(ends), min(ends)
 
     def volume(self, con_id: int, sampled: Sampled) -> int:
         """Return the day's volume so far in shares as they are now."""
@@ -331,6 +362,7 @@ class Market:
         con_id, price = stock.instrument.con_id, stock.grid.price
         sizes = stock.sizes(sampled.depth_id, sampled.phase)
         opening, close = self.ends(con_id, sampled)
+        high, low = self._range(stock, sampled) if opening else (ZERO, ZERO)
         return Quote(
             con_id=con_id,
             bid=price(sampled.bid),
@@ -340,8 +372,8 @@ class Market:
             ask_size=shares(sizes.ask),
             last_size=shares(sizes.last),
             open=price(opening) if opening else ZERO,
-            high=price(sampled.high) if opening else ZERO,
-            low=price(sampled.low) if opening else ZERO,
+            high=high,
+            low=low,
             close=price(close),
             volume=self.volume(con_id, sampled),
             halted=False,

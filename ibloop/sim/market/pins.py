@@ -3,7 +3,7 @@
 Pure. What is fixed wins; what is not follows, so that bid < ask around the last price.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from ibloop.sim.model import Instrument, Quote
@@ -17,6 +17,41 @@ class Pin:
     ask: Decimal | None = None
     last: Decimal | None = None
     halted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PinHistory:
+    """What was fixed for one instrument, by the turn of the market since which it holds.
+
+    Turn 2n is the time before session n opens, turn 2n + 1 the session itself. Of several changes
+    in one turn the last one is kept.
+    """
+
+    by_turn: dict[int, Pin] = field(default_factory=dict)
+
+    def note(self, turn: int, pin: Pin) -> None:
+        """Remember what is fixed from a turn on. Turns never fall."""
+        self.by_turn[turn] = pin
+
+    def at(self, turn: int) -> Pin | None:
+        """Return what was fixed at the end of a turn, None when nothing ever was."""
+        return next((self.by_turn[each] for each in reversed(self.by_turn) if each <= turn), None)
+
+    def restart(self) -> None:
+        """Let what is fixed last hold for a market that begins anew."""
+        last = self.at(max(self.by_turn))
+        self.by_turn.clear()
+        self.by_turn[0] = last or Pin()
+
+
+def at_open(session: int) -> int:
+    """Return the turn that ends with the opening of a session."""
+    return 2 * session
+
+
+def at_close(session: int) -> int:
+    """Return the turn that ends with the close of a session."""
+    return 2 * session + 1
 
 
 def fixed_last(last: Decimal, pin: Pin) -> Decimal | None:

@@ -21,8 +21,9 @@ from ibloop.sim.market.market import Moment
 from ibloop.sim.market.paths import SESSION_S
 from ibloop.sim.market.timeline import Continuous, OnExchange, Timeline
 from ibloop.sim.market.venue import Phase
-from ibloop.sim.model import NEW_YORK
+from ibloop.sim.model import NEW_YORK, SimError
 
+ALWAYS, EXCHANGE = "always", "exchange"
 # How many days contractDetails tells the hours of: today and the five after it.
 DAYS_TOLD = 6
 
@@ -84,6 +85,10 @@ class Timetable(Protocol):
         """Return the hours of today and the five days after."""
         ...
 
+    def session_before(self, now: datetime) -> int | None:
+        """Return the session of the last trading day before today; None: sessions have no days."""
+        ...
+
 
 class AroundTheClock:
     """Sessions follow each other at `speed` market seconds per second; the market never closes."""
@@ -137,6 +142,9 @@ class AroundTheClock:
             whole = (_at(day, time()), _at(day, time(23, 59)))
             days.append(DayHours(day, whole, whole))
         return days
+
+    def session_before(self, now: datetime) -> None:
+        """Return None: any number of sessions may be played in a day."""
 
 
 class ExchangeHours:
@@ -227,6 +235,26 @@ class ExchangeHours:
             whole = (day.pre_open, day.post_close) if day else None
             days.append(DayHours(date, whole, (day.open, day.close) if day else None))
         return days
+
+    def session_before(self, now: datetime) -> int:
+        """Return the session of the last trading day before today."""
+        return day_on_or_before(new_york_date(now) - ONE_DAY).number + self._offset
+
+
+def timetable(
+    hours: str, speed: float, now: datetime, anchor: Anchor | None
+) -> AroundTheClock | ExchangeHours:
+    """Return the timetable of these hours. Raises: SimError when they contradict the speed."""
+    if hours == ALWAYS:
+        return AroundTheClock(speed)
+    if hours != EXCHANGE:
+        raise SimError(f"expected hours {ALWAYS} or {EXCHANGE}, was {hours!r}")
+    if speed not in {0, 1}:
+        raise SimError(
+            f"expected speed 1, or 0 for a frozen market, with the exchange's hours:"
+            f" a trading day lasts a day there; was {speed}"
+        )
+    return ExchangeHours(now, anchor, moving=speed == 1)
 
 
 def _at(day: date, at: time) -> datetime:

@@ -64,7 +64,10 @@ class GatewayOptions:
 
 @dataclass(slots=True)
 class Desk:
-    """World, faults, agenda and the connected clients of one gateway."""
+    """World, faults, agenda and the connected clients of one gateway.
+
+    `follow_port` is the transport's: it closes the port at once when it is to be closed.
+    """
 
     world: World
     options: GatewayOptions
@@ -73,6 +76,7 @@ class Desk:
     sessions: list[Session] = field(default_factory=list)
     clients: dict[int, Session] = field(default_factory=dict)
     historical: HistoricalPace = field(default_factory=HistoricalPace)
+    follow_port: Callable[[], None] = lambda: None
     boards: Boards = field(init=False)
 
     def __post_init__(self) -> None:

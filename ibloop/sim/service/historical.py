@@ -85,8 +85,8 @@ def tape_of(
     """Return an instrument's past with our own executions since a time."""
     prints = prints_of(world, instrument, since_s)
     # What was fixed since the present sample began holds from there.
-    fixed = world.chronicle.pins(instrument.con_id, world.offset_s)
-    pins = [(min(at_s, timeline.now_s), pin) for at_s, pin in fixed]
+    offset_s = None if timeline.aligned else world.offset_s
+    pins = world.chronicle.pins(instrument.con_id, timeline.now_s, offset_s)
     return Tape(world.market, instrument, prints=prints, pins=pins)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from ibloop.sim.brokerage import statement
+from ibloop.sim.brokerage.account import Position
 from ibloop.sim.brokerage.events import AccountChange
 from ibloop.sim.brokerage.margin import mark
 from ibloop.sim.brokerage.profit import position_profit
@@ -17,17 +18,16 @@ def values_of(desk: Desk, account_id: str) -> tuple[AccountValue, ...]:
     """Return an account's values now."""
     world = desk.world
     account = world.broker.accounts[account_id]
-    return statement.values(account, world.quote_of, new_york_date(world.now()))
+    return statement.values(account, world.account_quote_of, new_york_date(world.now()))
 
 
 def tell_account(desk: Desk, change: AccountChange) -> None:
-    """Push a change of cash and position to everybody who subscribed."""
-    tell_values(desk, [change.account])
+    """Push a position, as an execution left it, to everybody who subscribed."""
     for session in desk.clients.values():
         if session.positions:
-            send_position(desk, session, change.account, change.con_id)
+            send_position(desk, session, change.account, change.con_id, change.position)
         if session.account and session.account.account == change.account:
-            send_portfolio(desk, session, change.account, change.con_id)
+            send_portfolio(desk, session, change.account, change.con_id, change.position)
             session.send(holdings.account_time(desk.world.now()))
 
 
@@ -50,9 +50,10 @@ def tell_values(desk: Desk, account_ids: Iterable[str]) -> None:
                 session.send(*feed.changes(values))
 
 
-def send_position(desk: Desk, session: Session, account_id: str, con_id: int) -> None:
-    """Send one position as it is now."""
-    held = desk.world.broker.accounts[account_id].positions[con_id]
+def send_position(
+    desk: Desk, session: Session, account_id: str, con_id: int, held: Position
+) -> None:
+    """Send one position."""
     instrument = desk.world.samples.instruments[con_id]
     session.send(
         holdings.position(account_id, instrument, held.quantity, held.avg_cost, session.version)
@@ -64,14 +65,16 @@ def send_portfolios(desk: Desk, session: Session, account_id: str) -> None:
     today = new_york_date(desk.world.now())
     for con_id, held in desk.world.broker.accounts[account_id].positions.items():
         if held.quantity or today in held.days:
-            send_portfolio(desk, session, account_id, con_id)
+            send_portfolio(desk, session, account_id, con_id, held)
     session.send(holdings.account_time(desk.world.now()))
 
 
-def send_portfolio(desk: Desk, session: Session, account_id: str, con_id: int) -> None:
+def send_portfolio(
+    desk: Desk, session: Session, account_id: str, con_id: int, held: Position
+) -> None:
     """Send one position with its market value."""
     world = desk.world
-    held, quote = world.broker.accounts[account_id].positions[con_id], world.quote_of(con_id)
+    quote = world.quote_of(con_id)
     profit = position_profit(held, quote, new_york_date(world.now()))
     session.send(
         holdings.portfolio(

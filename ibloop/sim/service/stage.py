@@ -1,10 +1,11 @@
 """The hands of the faults: what they may do to the gateway, and their coming and going."""
 
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from random import Random
 
 from ibloop.sim.brokerage.events import Event
-from ibloop.sim.faults import Delivery, Fault, name_of
+from ibloop.sim.faults import Delivery, Fault, check, name_of
 from ibloop.sim.model import Order, SimError
 from ibloop.sim.protocol import orderlayout
 from ibloop.sim.service import connections, telling
@@ -29,7 +30,12 @@ class DeskStage:
     # ------------------------------------------------------------------ coming and going
 
     def add(self, fault: Fault) -> int:
-        """Let a fault begin, and return its number. Raises: SimError when it cannot."""
+        """Let a fault begin, and return its number.
+
+        Raises: SimError when a parameter makes no sense in this world, or it cannot begin.
+        """
+        check(fault)
+        self._check_symbol(fault)
         seed = getattr(fault, "seed", 0)
         fault.rng = Random(f"{self.world.seed}:{name_of(type(fault))}:{seed}")
         number = self._desk.faults.add(fault)
@@ -40,6 +46,17 @@ class DeskStage:
             raise
         connections.apply_freezes(self._desk)
         return number
+
+    def _check_symbol(self, fault: Fault) -> None:
+        """Refuse a symbol nobody has: the fault would never strike, and a test pass for that."""
+        symbol, samples = getattr(fault, "symbol", None), self.world.samples
+        if symbol is None or samples.by_symbol(symbol) is not None:
+            return
+        known = (instrument.symbol for instrument in samples.instruments.values())
+        near = " or ".join(get_close_matches(symbol.upper(), known))
+        expected = f"expected a symbol of the universe, was {symbol!r}"
+        hint = f"; did you mean {near}?" if near else ""
+        raise SimError(f"fault {name_of(type(fault))}: {expected}{hint}")
 
     def end(self, fault: Fault) -> None:
         """End a fault, once."""
@@ -84,6 +101,10 @@ class DeskStage:
                 session.send(orderlayout.completed_order(order, instrument, session.version))
 
     # ------------------------------------------------------------------ connections
+
+    def follow_port(self) -> None:
+        """Let the transport close the port now if it is to be closed."""
+        self._desk.follow_port()
 
     def reset(self, client_id: int | None) -> int:
         """Reset one client's connection, or all, even of those who have not named themselves."""

@@ -17,7 +17,7 @@ from ibloop.sim.protocol import orderlayout
 from ibloop.sim.protocol.replies import fills
 from ibloop.sim.protocol.wire import Fields
 from ibloop.sim.service.desk import Desk
-from ibloop.sim.service.holdings import tell_account
+from ibloop.sim.service.holdings import tell_account, tell_values
 
 
 def deliver(desk: Desk, events: Iterable[Event]) -> None:
@@ -29,8 +29,13 @@ def deliver(desk: Desk, events: Iterable[Event]) -> None:
     # What a fault held back until now goes before anything newer.
     desk.agenda.run(desk.world.monotonic_s())
     happened = tuple(events)
+    changes = [event for event in happened if isinstance(event, AccountChange)]
+    # Cash and values are those after all of it: they are told with the last execution.
+    last = {change.account: id(change) for change in changes}
     for event in happened:
         if isinstance(event, AccountChange):
+            if last[event.account] == id(event):
+                tell_values(desk, [event.account])
             tell_account(desk, event)
             continue
         for client_id in _recipients(desk, event):

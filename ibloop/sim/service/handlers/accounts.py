@@ -35,8 +35,8 @@ def positions(desk: Desk, session: Session, _request: Bare) -> None:
     """Begin to report positions: those held now, then every change."""
     session.positions = True
     for account in desk.world.broker.accounts.values():
-        for con_id, _ in open_positions(account):
-            send_position(desk, session, account.account_id, con_id)
+        for con_id, held in open_positions(account):
+            send_position(desk, session, account.account_id, con_id, held)
     session.send(system.end(62))
 
 

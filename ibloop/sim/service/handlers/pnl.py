@@ -43,7 +43,7 @@ class AccountPnl:
     def message(self, desk: Desk, version: int) -> Fields:  # noqa: ARG002 - has no sizes
         """Return message 94."""
         today = new_york_date(desk.world.now())
-        profit = account_profit(self.account, desk.world.quote_of, today)
+        profit = account_profit(self.account, desk.world.account_quote_of, today)
         return holdings.pnl(self.req_id, profit.daily, profit.unrealized, profit.realized)
 
 
@@ -59,7 +59,7 @@ class PositionPnl:
         """Return message 95."""
         today = new_york_date(desk.world.now())
         held = self.account.positions.get(self.con_id, Position())
-        quote = desk.world.quote_of(self.con_id) if held.days else None
+        quote = desk.world.account_quote_of(self.con_id) if held.days else None
         profit = position_profit(held, quote, today)
         return holdings.pnl_single(
             self.req_id,
