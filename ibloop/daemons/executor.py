@@ -25,7 +25,7 @@ from ibloop.daemons.pretrade import gate_rules, observe, pulse
 from ibloop.daemons.run_planner import RunPlanner
 from ibloop.daemons.trade_executor import TradeExecutor
 
-PACED_PAUSE_S = 0.02
+PACED_PAUSE_S = 0.01
 """How soon an order is looked at again that the pace keeps back: nothing else would wake us."""
 
 

@@ -166,33 +166,36 @@ class OrderExecutor:
         return self._sender.send(run, [row.order for row in rows], next_id, self._not_now)
 
     def cancel(self, doomed: Sequence[tuple[Order, str]]) -> bool:
-        """Journal that working orders are to be cancelled, and why; then ask the broker for it.
+        """Ask the broker to cancel working orders, each for its reason, and journal it.
 
-        Returns False when there is nobody to ask or nothing to cancel: a later step tries again.
+        The bytes leave before the commit: a cancel that is asked for twice, or was not written
+        down, does no harm, and a kill must not wait for the disk. Returns False when there is
+        nobody to ask or nothing to cancel: a later step tries again.
         """
         if not doomed or not self._broker.is_connected():
             return False
-        now, asked = self._clock.now(), list[Order]()
+        now, because = self._clock.now(), dict[str, str]()
         with self._ledger.transaction() as tx:
             places = orders.places_of(tx.db, [order.client_order_id for order, _ in doomed])
-            for order, _ in doomed:
+            for order, why in doomed:
                 ref = order.client_order_id
                 if ref in places and places[ref][0] in WORKING and order.ib_order_id is not None:
+                    self._ask_cancel(order)
+                    self._judge.note_cancel(ref, now)
                     orders.apply(tx, ref, OrderEvent.ASK_CANCEL, now=now.utc, actor=ACTOR)
-                    asked.append(order)
-        for order in asked:
-            self._judge.note_cancel(order.client_order_id, now)
-            try:
-                self._broker.cancel(order)
-            except NotSentError as error:
-                # The next evidence shows the order working, and it is asked for again.
-                ref = order.client_order_id
-                _log.warning("order.cancel_not_sent", client_order_id=ref, error=str(error))
-        if asked:
+                    because[ref] = why
+        if because:
             self._wanted = True
-            because = {order.client_order_id: why for order, why in doomed if order in asked}
             _log.info("orders.cancel_asked", because=because)
-        return bool(asked)
+        return bool(because)
+
+    def _ask_cancel(self, order: Order) -> None:
+        try:
+            self._broker.cancel(order)
+        except NotSentError as error:
+            # The next evidence shows the order working, and it is asked for again.
+            ref = order.client_order_id
+            _log.warning("order.cancel_not_sent", client_order_id=ref, error=str(error))
 
     def cancel_revived(self) -> bool:
         """Ask the broker once a collection to cancel what has ended, by the ledger, and works."""

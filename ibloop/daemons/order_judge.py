@@ -4,7 +4,9 @@
 Ages are boot time and start anew with the process, because only what it saw itself is timed.
 """
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ibloop import log
@@ -13,7 +15,7 @@ from ibloop.adapters.ledger.connection import Tx
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.config import Config
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderEvent, OrderState
-from ibloop.core.model import ZERO, Evidence, Moment, Order
+from ibloop.core.model import ZERO, BrokerOrder, Evidence, Execution, Moment, Order
 from ibloop.core.recovery import AbsenceRules, Verdict, is_absent, judge, proves_not_sent
 from ibloop.core.sessions import trade_date
 
@@ -23,6 +25,36 @@ NOT_SENT_CODE = "not_sent"
 """The code of an order that was journalled, and of which not one byte has left."""
 
 _log = log.get(__name__)
+
+
+class _Index:
+    """Evidence by what it speaks of: to look through all of it for every order takes too long."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        self._open = _by_name(evidence.open_orders)
+        self._ended = _by_name(evidence.completed_orders)
+        self._executed: defaultdict[str, list[Execution]] = defaultdict(list)
+        for execution in evidence.executions:
+            self._executed[execution.client_order_id].append(execution)
+
+    def order(self, order: Order) -> Evidence:
+        """Return the evidence with nothing in it that cannot be about an order."""
+        names = (order.client_order_id, order.perm_id)
+        return replace(
+            self._evidence,
+            open_orders=tuple(seen for name in names for seen in self._open.get(name, ())),
+            completed_orders=tuple(seen for name in names for seen in self._ended.get(name, ())),
+            executions=tuple(self._executed.get(order.client_order_id, ())),
+        )
+
+
+def _by_name(seen: Iterable[BrokerOrder]) -> dict[str | int | None, list[BrokerOrder]]:
+    """Return orders by their reference, those without one by their permId."""
+    found: defaultdict[str | int | None, list[BrokerOrder]] = defaultdict(list)
+    for order in seen:
+        found[order.client_order_id or order.perm_id].append(order)
+    return found
 
 
 class OrderJudge:
@@ -78,9 +110,10 @@ class OrderJudge:
         Args: the evidence and when its collection began; orders sent since then, about which it
         says nothing.
         """
+        about = _Index(evidence)
         for row in orders.in_states(tx.db, ORDER_AT_BROKER):
             if row.order.sent_at is not None and row.order.client_order_id not in sent_since:
-                self._judge(tx, row, evidence, begun, now)
+                self._judge(tx, row, about.order(row.order), begun, now)
 
     def _judge(
         self, tx: Tx, row: OrderRow, evidence: Evidence, begun: Moment, now: datetime

@@ -23,6 +23,9 @@ from sim import machine, show_progress, shown
 
 from ibloop import log
 
+PLAYS = 6
+"""Runs on each ledger in a round."""
+
 Numbers = dict[str, list[float]]
 
 
@@ -95,7 +98,7 @@ def _ledger(plan: Plan, place: Path, pasts: Pasts) -> dict[str, float]:
     stored = _medians(fill_commits(place / "fills", plan.repeats))
     stored["append_beside_fill_us"] = stored.pop("append_us")
     played: Numbers = {}
-    for _ in range(3):
+    for _ in range(PLAYS):
         for name, value in pasts.play().items():
             played.setdefault(name, []).append(value)
     found |= stored | _medians(played)
