@@ -32,8 +32,9 @@ test: setup-dev setup-clients ## Run every test
 test-fast: setup-dev ## Run the tests that start no processes
 	@$(BIN)/pytest -m "not e2e" -n 2
 
-bench: setup-dev ## Measure the simulated gateway (BENCH=--json: for programs)
+bench: setup-dev ## Measure the simulated gateway and the execution (BENCH=--json: for programs)
 	@$(BIN)/python tests/bench/sim.py $(BENCH)
+	@$(BIN)/python tests/bench/execution.py $(BENCH) $(if $(QUICK),--quick)
 
 # FRAMES says how many. Coverage-guided fuzzing follows where atheris is installed.
 fuzz: export FRAMES ?= 1000000

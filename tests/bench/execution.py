@@ -11,7 +11,7 @@ import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exec_house import PACE
@@ -223,8 +223,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON: machine and every round")
     parser.add_argument("--quick", action="store_true", help="two minutes instead of half an hour")
     parser.add_argument("--directory", help="where to write (default: TMPDIR)")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds (default 5; quick: 2)")
     given = parser.parse_args()
     plan = QUICK if given.quick else FULL
+    plan = replace(plan, rounds=given.rounds or plan.rounds)
     with ExitStack() as stack:
         made = tempfile.TemporaryDirectory(prefix="ibloop-bench-", dir=given.directory)
         scratch = Path(stack.enter_context(made))

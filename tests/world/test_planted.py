@@ -19,7 +19,7 @@ FOUND_BY = {
     "halt_outside_the_transaction": 14,
     "fills_by_full_id": 2,
     "deaf_while_disconnected": 9,
-    "cancel_believed_from_an_error": 198,
+    "cancel_believed_from_an_error": 3,
     "window_without_a_canary": 0,
     "restored_ledger_accepted": 10,
     "absence_believed_at_once": 33,
