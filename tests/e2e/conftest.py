@@ -39,7 +39,7 @@ DOCUMENT = {"stream": "status"}
 SLOW_TOML = (
     BUILTIN_TOML.replace("port = 0", 'port = 0\nsim_args = ["--speed", "60", "--seed", "7"]', 1)
     # A run takes some seconds, so that there is a middle of it, and silence is noticed soon.
-    .replace("orders_per_second_max = 20", "orders_per_second_max = 6")
+    .replace("orders_per_second_max = 20", "orders_per_second_max = 2")
     .replace("heartbeat_age_s_max = 10", "heartbeat_age_s_max = 5")
     .replace("day_turnover_weight_max = 20.0", "day_turnover_weight_max = 50.0")
 )

