@@ -32,6 +32,7 @@ BATCHES = {"alone": 1, "window": WINDOW, "pace": PACE}
 WRITERS = 4
 PACED_PER_S = 22
 ORDERS_A_RUN = 40
+DAY_S = 24 * 3600
 WEIGHT = "0.0001"
 
 
@@ -108,6 +109,7 @@ class Pasts:
         for age in order:
             house = self._houses[age]
             house.broker.next_day()
+            house.clock.skip(DAY_S)
             weight = str(Decimal(WEIGHT) * self._runs)
             symbols = list(house.instruments)
             cpu, began = time.process_time(), time.perf_counter()
