@@ -24,7 +24,7 @@ BELOW_DAEMONS = ("ibloop.__version__", "ibloop.core", *LEAVES, *SIDE_LAYERS)
 ALLOWED_IMPORTS: dict[str, tuple[str, ...]] = {
     "ibloop": (),
     "ibloop.core": (),
-    # errors.py is a leaf: config.py and log.py raise its exceptions.
+    # errors.py is a leaf: config and log.py raise its exceptions.
     "ibloop.config": ("ibloop.core", "ibloop.errors"),
     "ibloop.errors": ("ibloop.core",),
     "ibloop.log": ("ibloop.core", "ibloop.errors"),
@@ -277,7 +277,7 @@ BAD_IMPORTS = [
     ("ibloop/sim/brokerage/broker.py", "from ibloop.core import *"),
     ("ibloop/daemons/guard.py", "from ibloop.web import app"),
     ("ibloop/web/app.py", "from ibloop import cli"),
-    ("ibloop/config.py", "from ibloop.adapters import host"),
+    ("ibloop/config/loading.py", "from ibloop.adapters import host"),
     ("ibloop/log.py", "from .config import Config"),
     ("ibloop/__init__.py", "from ibloop.cli import main"),
     ("ibloop/unheard.py", "import csv"),
@@ -290,7 +290,7 @@ GOOD_IMPORTS = [
     ("ibloop/sim/model.py", "from ibloop.core import model\nfrom ibloop.core.model import Fill"),
     ("ibloop/daemons/gateway.py", "from ibloop import __version__, sim\nimport ibloop.signals"),
     ("ibloop/cli/run.py", "from ibloop.web import app\nfrom ibloop.daemons import stream"),
-    ("ibloop/config.py", "from ibloop.errors import ConfigError"),
+    ("ibloop/config/loading.py", "from ibloop.errors import ConfigError"),
     ("ibloop/__main__.py", "from ibloop.cli import main"),
 ]
 
