@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ibloop import config as module
+from ibloop.config import loading as module
 from ibloop.config import BUILTIN_TOML, Config, Profile, load_profile, parse
 from ibloop.core.model import Mode, OrderType, Tif
 from ibloop.core.snapshot import Omitted
