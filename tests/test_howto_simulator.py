@@ -97,8 +97,7 @@ def test_the_example_of_each_client_buys_ten_shares(
 ) -> None:
     """With the client as it is installed from its registry."""
     (kind,) = [kind for kind in KINDS if kind.name == client]
-    if kind.missing:
-        pytest.skip(kind.missing)
+    kind.require()
     command: list[str | Path]
     if client == "stoqey":
         example = tmp_path / "bot.mjs"
@@ -166,8 +165,7 @@ def test_it_starts_as_the_page_says(tmp_path: Path) -> None:
 def test_the_recipe_for_continuous_integration(tmp_path: Path) -> None:
     """With the bot of the page, for Node; the truth it keeps has the bot's order."""
     (kind,) = [kind for kind in KINDS if kind.name == "stoqey"]
-    if kind.missing:
-        pytest.skip(kind.missing)
+    kind.require()
     api_port, control_port = free_ports()
 
     def moved(code: str) -> str:

@@ -1,4 +1,9 @@
-"""The configuration: one TOML file, one tree of values. Unknown keys are errors."""
+"""One TOML file, one frozen tree of values. Unknown keys are errors; money limits are mandatory.
+
+Where the file comes from: ``--config FILE``, else ``--profile NAME`` (``/etc/ibloop/NAME.toml``
+and nothing else), else ``$IBLOOP_CONFIG``, else ``./ibloop.toml``, else the built-in sim profile.
+Nothing but the path of the file is ever read from the environment.
+"""
 
 from ibloop.config.loading import (
     BUILTIN_TOML,

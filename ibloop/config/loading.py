@@ -1,9 +1,4 @@
-"""From a TOML file to a profile: found, read, converted and judged, or refused with every reason.
-
-Where the file comes from: ``--config FILE``, else ``--profile NAME`` (``/etc/ibloop/NAME.toml``
-and nothing else), else ``$IBLOOP_CONFIG``, else ``./ibloop.toml``, else the built-in sim profile.
-Nothing but the path of the file is ever read from the environment.
-"""
+"""From a TOML file to a profile: found, read, converted, judged, or refused with all reasons."""
 
 import os
 import re

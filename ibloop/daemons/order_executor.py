@@ -16,6 +16,7 @@ from ibloop.adapters.ledger import account, alerts, fills, identity, orders, run
 from ibloop.adapters.ledger.connection import Connection, Ledger, Tx
 from ibloop.adapters.ledger.mark import Mark
 from ibloop.adapters.ledger.order_rows import OrderRow
+from ibloop.adapters.ledger.stamps import after, next_stamp
 from ibloop.adapters.ports import Broker, Clock, NotSentError, Quotes
 from ibloop.config import Config
 from ibloop.core import events as ev
@@ -88,11 +89,8 @@ class OrderExecutor:
         self._revived: tuple[Order, ...] = ()
         with ledger.transaction() as tx:
             self.epoch = identity.take_epoch(tx, ACTOR, self._started.utc)
-            basis = runs.newest_basis(tx.db)
-            stamps = (basis[2] if basis else None, fills.last_recorded_at(tx.db))
+            self._floor = next_stamp(tx.db)
         self._lineage.note_progress()
-        known = [stamp for stamp in stamps if stamp is not None]
-        self._floor = _after(max(known)) if known else None
         self._sender = OrderSender(
             config,
             ledger,
@@ -202,7 +200,7 @@ class OrderExecutor:
         revived, self._revived = self._revived, ()
         for order in revived:
             if self._broker.is_connected() and order.ib_order_id is not None:
-                self._broker.cancel(order)
+                self._ask_cancel(order)
                 _log.warning("order.revived", client_order_id=order.client_order_id)
         return bool(revived)
 
@@ -378,7 +376,7 @@ class OrderExecutor:
         fills.record_all(tx, ours, stored_at, ACTOR)
         account.store_positions(tx, evidence.positions, evidence.collected_at, now.utc, ACTOR)
         account.store_values(tx, evidence.account_values, now.utc)
-        self._floor = _after(stored_at)
+        self._floor = after(stored_at)
         if ended.number >= self._hold_until:
             self._hold = None
         self._judge.judge_all(tx, evidence, ended.begun, ended.sent, now.utc)
@@ -393,8 +391,3 @@ class OrderExecutor:
             alerts.raise_alert(
                 tx, "critical", "broker.contradicts", found.subject, found.detail, key, now
             )
-
-
-def _after(stored: datetime) -> datetime:
-    """Return the first moment that the ledger, in milliseconds, tells from ``stored``."""
-    return stored + timedelta(milliseconds=1)

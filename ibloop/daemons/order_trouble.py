@@ -52,8 +52,9 @@ def _strange_refs(db: Connection, evidence: Evidence, sent: Sequence[Order]) -> 
     executed = (ref for ref in fills.unsent_refs(db) if is_ours(ref))
     # Proven or decided not to have been sent, and filled all the same.
     denied = (row.order.client_order_id for row in orders.filled_though_denied(db))
-    found = {*unrecorded(evidence, left), *executed, *denied} - acceptances.references(db)
-    return tuple(sorted(found))
+    # An accepted one is known to have ended: one that works again is strange again.
+    accepted = acceptances.references(db) - _working_refs(evidence)
+    return tuple(sorted({*unrecorded(evidence, left), *executed, *denied} - accepted))
 
 
 def _strange(db: Connection, evidence: Evidence, sent: list[Order]) -> Iterator[Trouble]:
@@ -84,9 +85,14 @@ def _still_alive(evidence: Evidence, sent: Sequence[Order]) -> Iterator[Order]:
 
     A filled one is none of them: the open orders were asked for before the executions.
     """
-    ended = {o.client_order_id for o in evidence.completed_orders}
-    shown = {o.client_order_id for o in evidence.open_orders} - ended
+    shown = _working_refs(evidence)
     dead = ORDER_TERMINAL - {OrderState.FILLED}
     for order in sent:
         if order.client_order_id in shown and order.status in dead:
             yield order
+
+
+def _working_refs(evidence: Evidence) -> frozenset[str]:
+    """Return the references of orders that still work at the broker."""
+    ended = {o.client_order_id for o in evidence.completed_orders}
+    return frozenset(o.client_order_id for o in evidence.open_orders) - ended

@@ -22,8 +22,7 @@ from tests.clients.process import Driver
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Return each client of the matrix in turn."""
     kind: Kind = request.param
-    if kind.missing:
-        pytest.skip(kind.missing)
+    kind.require()
     return kind
 
 

@@ -4,6 +4,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ROOT / ".venv-clients"
 DRIVERS = Path(__file__).parent / "drivers"
@@ -34,6 +36,15 @@ class Kind:
         if self.driver.endswith(".mjs") and shutil.which("node") is None:
             return "there is no node"
         return ""
+
+    def require(self) -> None:
+        """Skip the test where this client is not.
+
+        It needs an environment of its own and one client needs node, which users' machines may
+        lack. CI has both: there the marker ``clients`` makes a skip fail (tests/conftest.py).
+        """
+        if self.missing:
+            pytest.skip(self.missing)
 
     def command(self) -> list[str | Path]:
         """Return the command of its driver."""

@@ -107,6 +107,7 @@ def test_fills_the_broker_has_forgotten_are_entered_by_hand(house: House) -> Non
     assert decide(house, ref, Fate.FILLED, quantity=D(500), price=D("9.98")) == "filled"
     (fill,) = fills.of_order(house.ledger.db, ref)
     assert (fill.signed_quantity, fill.price, fill.account) == (D(-500), D("9.98"), "DU1234567")
+    house.play(20)
     assert not standing_breaks(house.ledger.db)
     house.retry()
     assert house.until_ended().status is RunState.DONE
@@ -123,6 +124,28 @@ def test_a_canceled_order_may_have_filled_in_part(house: House) -> None:
         decide(house, ref, Fate.CANCELED, quantity=D(5))
     assert decide(house, ref, Fate.CANCELED, quantity=D(200), price=D(10)) == "canceled"
     assert order(house, "AAA").filled_quantity == 200
+
+
+@pytest.mark.parametrize("wrong_s", [-7 * DAY_S, 7 * DAY_S])
+def test_fills_entered_with_a_wrong_clock_count_for_the_run_they_belong_to(
+    house: House, wrong_s: int
+) -> None:
+    """They come after every stamp of the ledger and before the next baseline, whatever the time."""
+    lost = lose(house)
+    house.broker.positions["AAA"] -= lost.quantity
+    row = orders.find(house.ledger.db, lost.client_order_id)
+    assert row is not None
+    decision = Decision(Fate.FILLED, "a test", quantity=D(500), price=D("9.98"))
+    with house.ledger.transaction() as tx:
+        now = house.clock.now().utc + timedelta(seconds=wrong_s)
+        resolve(tx, row, decision, now, "ann")
+    house.play(20)
+    assert not standing_breaks(house.ledger.db)
+    house.retry()
+    assert house.until_ended().status is RunState.DONE
+    house.play(40)
+    assert not standing_breaks(house.ledger.db)
+    assert not check(house.ledger.db)
 
 
 def test_a_working_order_is_followed_again_by_its_perm_id(house: House) -> None:
@@ -210,6 +233,24 @@ def test_an_order_that_ended_and_works_is_cancelled(house: House) -> None:
     assert live.status == "Cancelled"
     house.play(20)
     assert house.desk.trouble is None
+
+
+def test_a_cancel_that_cannot_leave_is_asked_for_again(house: House) -> None:
+    """The socket is closed and nobody has noticed: the executor goes on, the order is tried on."""
+    house.script("AAA", fills=(), sticky="Cancelled")
+    house.queue()
+    house.play(2)
+    live = house.broker.find(order(house, "AAA").client_order_id)
+    live.status = "Cancelled"
+    house.play(20)
+    live.status = "Submitted"
+    house.broker.scripts.clear()
+    house.broker.refuse_bytes = True
+    house.play(40)
+    assert live.status == "Submitted"
+    house.broker.refuse_bytes = False
+    house.play(40)
+    assert live.status == "Cancelled"
 
 
 # --- positions ------------------------------------------------------------------------------------
@@ -427,6 +468,26 @@ def test_what_was_called_not_sent_and_works_is_cancelled(house: House) -> None:
     assert lost.client_order_id in house.broker.canceled
     assert house.desk.trouble is not None
     assert ask(house).status is commands.CommandStatus.DONE
+
+
+def test_what_was_accepted_and_works_again_stops_everything(house: House, tmp_path: Path) -> None:
+    """A reference is accepted as one that has ended: an order that revives is news."""
+    back_up(house, tmp_path / "backup")
+    house.script("EEE", fills=())
+    house.queue()
+    house.until(lambda: "EEE" in house.sent())
+    live = house.broker.find("ibl:K1:EEE:B:0")
+    live.status = "Cancelled"
+    restore(house, tmp_path / "backup")
+    assert ask(house).status is commands.CommandStatus.DONE
+    assert house.desk.trouble is None
+    live.status = "Submitted"
+    house.play(20)
+    assert house.desk.trouble is not None
+    assert "ibl:K1:EEE:B:0" in house.desk.trouble.detail
+    live.status = "Cancelled"
+    house.play(20)
+    assert house.desk.trouble is None
 
 
 def test_a_ledger_that_was_used_and_has_no_mark_must_be_accepted(house: House) -> None:

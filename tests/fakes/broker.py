@@ -20,12 +20,11 @@ from ibloop.core.model import (
     Side,
 )
 from tests.fakes.clock import FakeClock
+from tests.fakes.shown import ACCOUNT, ENDED, account_values, broker_row, report_of
 
-ACCOUNT = "DU1234567"
 CLIENT_ID = 11
 COMMISSION = ZERO
 """None, so that the same targets stay the same shares however often a test trades."""
-ENDED = frozenset({"Filled", "Cancelled", "Inactive"})
 
 
 @dataclass(slots=True)
@@ -136,11 +135,12 @@ class FakeBroker:
     def cancel(self, order: Order) -> None:
         """Take the request to cancel an order."""
         self.boundary("before cancel")
-        if self.connected:
-            self.canceled.append(order.client_order_id)
-            for live in self.live:
-                if live.order.ib_order_id == order.ib_order_id and live.status not in ENDED:
-                    self._cancel(live)
+        if not self.connected or self.refuse_bytes:
+            raise NotSentError("the socket was closed before the first byte")
+        self.canceled.append(order.client_order_id)
+        for live in self.live:
+            if live.order.ib_order_id == order.ib_order_id and live.status not in ENDED:
+                self._cancel(live)
         self.boundary("after cancel")
 
     def collect_evidence(self) -> None:
@@ -185,7 +185,7 @@ class FakeBroker:
             return
         self._let_time_pass()
         # A gateway repeats the status of every open order while it answers.
-        self.emit(*(_report(live) for live in self.live if live.status not in ENDED))
+        self.emit(*(report_of(live) for live in self.live if live.status not in ENDED))
         self.emit(ev.EvidenceCollected(evidence or self.evidence()))
 
     def thaw(self) -> None:
@@ -197,7 +197,7 @@ class FakeBroker:
     def evidence(self) -> Evidence:
         """Return what a complete pass would find now."""
         shown = [live for live in self.live if not live.forgotten]
-        rows = [(live.status in ENDED, self._row(live)) for live in shown]
+        rows = [(live.status in ENDED, broker_row(live, CLIENT_ID)) for live in shown]
         return Evidence(
             collected_at=self.clock.now().utc,
             account_values=self.values(),
@@ -209,12 +209,11 @@ class FakeBroker:
 
     def orders(self) -> list[BrokerOrder]:
         """Return every order there ever was, also those that evidence forgets."""
-        return [self._row(live) for live in self.live]
+        return [broker_row(live, CLIENT_ID) for live in self.live]
 
     def values(self) -> AccountValues:
         """Return cash and net liquidation."""
-        held = sum((q * self.prices[s] for s, q in self.positions.items()), ZERO)
-        return AccountValues(ACCOUNT, self.cash + held, self.cash, self.clock.now().utc)
+        return account_values(self.cash, self.positions, self.prices, self.clock.now().utc)
 
     def find(self, ref: str) -> Live:
         """Return the order with this reference."""
@@ -233,7 +232,7 @@ class FakeBroker:
             live.status = "Filled"
         if told:
             cost = ev.CommissionReported(execution.exec_id, COMMISSION, None)
-            self.emit(ev.Executed(execution), cost, _report(live))
+            self.emit(ev.Executed(execution), cost, report_of(live))
         return execution
 
     def execution(self, order: Order, perm_id: int, quantity: Decimal) -> Execution:
@@ -306,7 +305,7 @@ class FakeBroker:
     def _come_alive(self, live: Live, script: Script) -> None:
         live.status, live.forgotten = "Submitted", False
         if not script.silent:
-            self.emit(_report(live))
+            self.emit(report_of(live))
         for fraction in script.fills:
             shares = (live.order.quantity * fraction).to_integral_value()
             self.fill(live, min(shares, live.order.quantity - live.filled), told=not script.silent)
@@ -317,7 +316,7 @@ class FakeBroker:
             live.status = script.sticky
         else:
             live.status = "Cancelled"
-        self.emit(_report(live))
+        self.emit(report_of(live))
 
     def _let_time_pass(self) -> None:
         now = self.clock.now().utc
@@ -333,30 +332,8 @@ class FakeBroker:
             sticky = self.scripts.get(live.order.symbol, Script()).sticky
             if live.status not in ENDED and now >= live.order.good_till and not sticky:
                 live.status = "Cancelled"
-                self.emit(_report(live))
+                self.emit(report_of(live))
 
     def _position(self, symbol: str) -> Position:
         con_id = self.instruments[symbol].con_id
         return Position(symbol, con_id, self.positions[symbol], self.prices[symbol])
-
-    def _row(self, live: Live) -> BrokerOrder:
-        order, ended = live.order, live.status in ENDED
-        return BrokerOrder(
-            client_order_id=order.client_order_id,
-            account=ACCOUNT,
-            perm_id=live.perm_id,
-            client_id=0 if ended else CLIENT_ID,
-            ib_order_id=0 if ended else order.ib_order_id or 0,
-            symbol=order.symbol,
-            side=order.side,
-            quantity=order.quantity,
-            ib_status=live.status,
-            filled_quantity=live.filled,
-        )
-
-
-def _report(live: Live) -> ev.OrderReported:
-    order = live.order
-    return ev.OrderReported(
-        order.client_order_id, order.ib_order_id or 0, live.perm_id, live.status
-    )

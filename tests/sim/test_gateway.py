@@ -11,37 +11,13 @@ from ibloop.sim.service.desk import GatewayOptions
 from ibloop.sim.service.gateway import Gateway
 from ibloop.sim.truth import truth
 from ibloop.sim.world import World
-
-Messages = list[tuple[str, ...]]
+from tests.sim.stand import FILLED, MKT_DATA, kinds
 
 
 @pytest.fixture
 def gateway(make_world: Callable[..., World]) -> Gateway:
     """Return a gateway over a frozen market, master client 10."""
     return Gateway(make_world())
-
-
-def kinds(messages: Messages) -> list[str]:
-    """Return messages as short words: status of orders, codes of errors, else the message id."""
-    words = []
-    for fields in messages:
-        match fields[0]:
-            case "3":
-                words.append(fields[2])
-            case "4":
-                words.append(f"error {fields[3]}")
-            case "5" | "6" | "8":
-                pass
-            case "11":
-                words.append("exec")
-            case "59":
-                words.append("commission")
-            case other:
-                words.append(other)
-    return words
-
-
-FILLED = ["PreSubmitted", "exec", "Filled", "Filled", "commission"]
 
 
 def test_start_up_is_accounts_next_id_and_notices(
@@ -180,9 +156,6 @@ def test_account_values_are_refreshed_every_three_minutes(
     clock.advance(1)
     gateway.tick()
     assert {fields[0] for fields in client.line.take()} == {"6", "7", "8"}
-
-
-MKT_DATA = ("AAPL", "STK", "", "0.0", "", "", "SMART", "", "USD", "", "", 0, "", 0, 0, "")
 
 
 def test_market_data_streams_only_what_changed(

@@ -5,7 +5,6 @@ Positions are those of IB's field tables, counted from the message id, below ver
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -16,8 +15,8 @@ from ibloop.sim.protocol.orderlayout import completed_order, open_order
 from ibloop.sim.protocol.replies.fills import order_bound, order_status
 from ibloop.sim.protocol.requests import parse
 from ibloop.sim.protocol.requests.orders import Executions, PlaceOrder
+from tests.sim.sample_orders import NOW, an_order
 
-NOW = datetime(2026, 4, 13, 19, 27, 4, tzinfo=UTC)
 VERSIONS = [
     *(157, 159, 160, 162, 163, 164, 166, 169, 170, 173, 174, 176, 177, 178),
     *(182, 183, 184, 185, 186, 190, 192, 193, 194, 195, 196, 197, 198, 199, 200),
@@ -67,25 +66,17 @@ def grown(base: int, changes: list[tuple[int, int]], version: int) -> int:
 @pytest.fixture
 def order() -> Order:
     """Return a stop-loss of a bracket with everything set that is echoed."""
-    return Order(
-        perm_id=77,
-        client_id=3,
-        order_id=14,
-        account="DU1234567",
-        con_id=265598,
-        symbol="AAPL",
+    return replace(
+        an_order(),
         action=Action.SELL,
-        quantity=Decimal(100),
         order_type="STP LMT",
-        limit_price=Decimal("99.5"),
-        tif="GTD",
-        good_till=NOW,
-        good_till_text="20260413-20:00:00",
         order_ref="ref",
         outside_rth=True,
         hidden=True,
         status=Status.PRE_SUBMITTED,
-        accepted_at=NOW,
+        commission_usd=Decimal(0),
+        completed_at=None,
+        completed_text="",
         aux_price=Decimal("99.75"),
         trigger_method=2,
         oca_group="76",

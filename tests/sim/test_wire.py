@@ -1,7 +1,6 @@
 """The codec: framing, handshake, number formats, and the golden layouts of long messages."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from ibloop.sim.market.history import Samples
 from ibloop.sim.market.timetable import AroundTheClock
-from ibloop.sim.model import Action, Execution, Order, Status
+from ibloop.sim.model import Action, Execution, Status
 from ibloop.sim.protocol.orderlayout import completed_order, open_order
 from ibloop.sim.protocol.replies import contracts, fills, holdings, system, ticks
 from ibloop.sim.protocol.requests import parse
@@ -30,42 +29,14 @@ from ibloop.sim.protocol.wire import (
     time_text,
 )
 from ibloop.sim.service.outbox import unframed
+from tests.sim.sample_orders import NOW, an_order
 
-NOW = datetime(2026, 4, 13, 19, 27, 4, tzinfo=UTC)
 GREETING = b"API\0\0\0\0\x0av157..176 "
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
 
-def an_order(status: Status = Status.SUBMITTED, filled: int = 0) -> Order:
-    """Return a limit order of client 3 for 100 AAPL at 99.50."""
-    return Order(
-        perm_id=77,
-        client_id=3,
-        order_id=14,
-        account="DU1234567",
-        con_id=265598,
-        symbol="AAPL",
-        action=Action.BUY,
-        quantity=Decimal(100),
-        order_type="LMT",
-        limit_price=Decimal("99.50"),
-        tif="GTD",
-        good_till=NOW,
-        good_till_text="20260413-20:00:00",
-        order_ref="ibl:ref",
-        outside_rth=False,
-        hidden=False,
-        status=status,
-        accepted_at=NOW,
-        filled=Decimal(filled),
-        commission_usd=Decimal("1.00"),
-        completed_at=NOW,
-        completed_text="Filled Size: 100",
-    )
-
-
 def an_execution() -> Execution:
-    """Return a fill of that order."""
+    """Return a fill of the sample order."""
     return Execution(
         exec_id="0000e0d5.0000004d.01.01",
         perm_id=77,

@@ -24,12 +24,11 @@ from ibloop.core.model import (
 )
 from ibloop.core.sessions import trade_date
 from tests.fakes.clock import FakeClock
+from tests.fakes.shown import ACCOUNT, ENDED, account_values, broker_row, report_of
 from tests.world.knobs import Knobs
 
-ACCOUNT = "DU1234567"
 OURS = 11
 ZONE = "America/New_York"
-ENDED = frozenset({"Filled", "Cancelled", "Inactive"})
 REJECTS = ((201, "Order rejected - reason:no"), (110, "price variation"), (203, "not allowed"))
 
 
@@ -132,7 +131,9 @@ class WorldBroker:
     def cancel(self, order: Order) -> None:
         """Take the request to cancel an order."""
         self.boundary("before cancel")
-        if self.connected and not self._chance(self.knobs.ignore_cancel):
+        if not self.connected or self._chance(self.knobs.refuse_bytes):
+            raise NotSentError("the socket was closed before the first byte")
+        if not self._chance(self.knobs.ignore_cancel):
             self.after(self._up_to(self.knobs.cancel_s), lambda: self._cancel(order))
         self.boundary("after cancel")
 
@@ -169,7 +170,7 @@ class WorldBroker:
         self._asked = False
         for live in self.live:
             if live.status not in ENDED and live.client_id == OURS:
-                self._inbox.append(self._report(live))
+                self._inbox.append(report_of(live))
         positions, shown, ended, executions = pieces
         self._inbox.append(
             ev.EvidenceCollected(
@@ -203,13 +204,15 @@ class WorldBroker:
     def _shown_open(self) -> tuple[BrokerOrder, ...]:
         until_s = self._lagged_s()
         shown = [x for x in self.live if x.status not in ENDED and x.born_s <= until_s]
-        return tuple(self._row(live) for live in shown)
+        return tuple(broker_row(live, live.client_id) for live in shown)
 
     def _shown_ended(self) -> tuple[BrokerOrder, ...]:
         today = trade_date(self.clock.now().utc, ZONE)
         ended = [x for x in self.live if x.status in ENDED and x.ended_at is not None]
         return tuple(
-            self._row(x) for x in ended if x.ended_at and trade_date(x.ended_at, ZONE) == today
+            broker_row(x, x.client_id)
+            for x in ended
+            if x.ended_at and trade_date(x.ended_at, ZONE) == today
         )
 
     def _shown_executions(self) -> tuple[Execution, ...]:
@@ -231,12 +234,11 @@ class WorldBroker:
 
     def orders(self) -> list[BrokerOrder]:
         """Return every order there ever was."""
-        return [self._row(live) for live in self.live]
+        return [broker_row(live, live.client_id) for live in self.live]
 
     def values(self) -> AccountValues:
         """Return cash and net liquidation."""
-        held = sum((q * self.prices[s] for s, q in self.positions.items()), ZERO)
-        return AccountValues(ACCOUNT, self.cash + held, self.cash, self.clock.now().utc)
+        return account_values(self.cash, self.positions, self.prices, self.clock.now().utc)
 
     # --- the connection -----------------------------------------------------------------------
 
@@ -290,9 +292,9 @@ class WorldBroker:
         if order.good_till <= self.clock.now().utc:
             self._end(live, "Cancelled")
             return
-        self._tell(self._report(live))
+        self._tell(report_of(live))
         if self._chance(self.knobs.inactive):
-            self._tell(replace(self._report(live), ib_status="Inactive", why_held="locate"))
+            self._tell(replace(report_of(live), ib_status="Inactive", why_held="locate"))
         if not self._chance(self.knobs.rest):
             self.after(self._up_to(self.knobs.fill_s), lambda: self._fill_some(live))
         self._watch_expiry(live)
@@ -314,7 +316,7 @@ class WorldBroker:
         if not self._chance(self.knobs.reject_silently):
             self._tell(ev.ErrorReported(live.order.ib_order_id, code, text))
             if code == 201:
-                self._tell(self._report(live))
+                self._tell(report_of(live))
 
     def _fill_some(self, live: Live) -> None:
         left = live.order.quantity - live.filled
@@ -349,7 +351,7 @@ class WorldBroker:
             live.status, live.ended_at = "Filled", self.clock.now().utc
         self._tell(ev.Executed(execution))
         if live.client_id == OURS:
-            self._tell(self._report(live))
+            self._tell(report_of(live))
         late = self._chance(self.knobs.commission_late)
         cost = ev.CommissionReported(execution.exec_id, Decimal(0), None)
         self.after(30.0 if late else 0.0, lambda: self._tell(cost))
@@ -384,7 +386,7 @@ class WorldBroker:
                 text = f"cannot be cancelled, state: {live.status}"
                 self._tell(ev.ErrorReported(order.ib_order_id, 10148, text))
             elif self._chance(self.knobs.false_cancel):
-                self._tell(replace(self._report(live), ib_status="Cancelled"))
+                self._tell(replace(report_of(live), ib_status="Cancelled"))
             elif self._chance(self.knobs.late_fill) and live.order.quantity - live.filled > 1:
                 self._end(live, "Cancelled")
                 self.fill(live, Decimal(1))
@@ -396,7 +398,7 @@ class WorldBroker:
         if live.status not in ENDED:
             live.status, live.ended_at = status, self.clock.now().utc
             self._note(f"{status} {live.order.client_order_id}")
-            self._tell(self._report(live))
+            self._tell(report_of(live))
 
     def trade_by_hand(self, symbol: str, side: Side, quantity: int, like: Order) -> None:
         """Let a person trade in TWS."""
@@ -463,24 +465,3 @@ class WorldBroker:
 
     def _note(self, text: str) -> None:
         self.log.append(f"{self.clock.now().utc:%H:%M:%S.%f} {text}")
-
-    def _row(self, live: Live) -> BrokerOrder:
-        order, ended = live.order, live.status in ENDED
-        return BrokerOrder(
-            client_order_id=order.client_order_id,
-            account=ACCOUNT,
-            perm_id=live.perm_id,
-            client_id=0 if ended else live.client_id,
-            ib_order_id=0 if ended else order.ib_order_id or 0,
-            symbol=order.symbol,
-            side=order.side,
-            quantity=order.quantity,
-            ib_status=live.status,
-            filled_quantity=live.filled,
-        )
-
-    def _report(self, live: Live) -> ev.OrderReported:
-        order = live.order
-        return ev.OrderReported(
-            order.client_order_id, order.ib_order_id or 0, live.perm_id, live.status
-        )

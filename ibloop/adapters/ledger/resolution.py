@@ -14,6 +14,7 @@ from ibloop.adapters.ledger.acceptances import AcceptanceKind
 from ibloop.adapters.ledger.connection import Tx
 from ibloop.adapters.ledger.identity import identity
 from ibloop.adapters.ledger.order_rows import OrderRow
+from ibloop.adapters.ledger.stamps import next_stamp
 from ibloop.core.lifecycle import OrderEvent, OrderState
 from ibloop.core.model import Execution, Order, Tif
 from ibloop.errors import RefusedError
@@ -59,7 +60,7 @@ def resolve(tx: Tx, row: OrderRow, decision: Decision, now: datetime, actor: str
     audit.append(tx, actor, "order.resolved", order.client_order_id, asdict(decision), now=now)
     if decision.quantity is not None and decision.price is not None:
         told = _execution(tx, order, decision.quantity, decision.price, now)
-        fills.record(tx, told, now, actor)
+        fills.record(tx, told, next_stamp(tx.db) or now, actor)
     if decision.fate is Fate.FILLED:
         return OrderState.FILLED
     event = {
