@@ -56,7 +56,7 @@ def main(directory: Path, *, locked: bool) -> None:
             reads += 1
             if problem := look(path, seen, locked=locked):
                 wrong.append(problem)
-    print(json.dumps({"reads": reads, "wrong": wrong, "seen": seen}))
+    json.dump({"reads": reads, "wrong": wrong, "seen": seen}, sys.stdout)
 
 
 if __name__ == "__main__":
