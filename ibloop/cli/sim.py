@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78
+# Updates of one symbol that are closer than this in a recording are played as one.
+REPLAY_SAMPLE_MS = 50
 
 
 # How the help shows the options: by what they are about.
 GROUPS = {
     "Where it listens": ("host", "port", "control"),
-    "Market": ("speed", "hours", "date", "seed", "synthetic", "sample_ms"),
+    "Market": ("speed", "hours", "date", "seed", "synthetic", "sample_ms", "replay"),
     "Accounts": ("accounts", "cash", "settled_only", "liquidation", "state"),
     "Login and gateway settings": (
         "market_data",
@@ -114,7 +116,12 @@ class Speed(click.FloatRange):
     type=click.IntRange(1, 60_000),
     default=250,
     show_default=True,
-    help="Time between two samples of the market.",
+    help="Time between two samples of the market; 50 with --replay.",
+)
+@click.option(
+    "--replay",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Play what `ibloop stream run --record` wrote, instead of the price history.",
 )
 @click.option(
     "--market-data",
@@ -218,6 +225,7 @@ def sim(*, list_faults: bool, verbose: bool, **given: Any) -> None:
       ibloop sim --speed 390 --seed 7                a session a minute
       ibloop sim --hours exchange                    open when New York is
       ibloop sim --account DU1:margin:250000 --account DU2 --state sim.state
+      ibloop sim --replay monday.jsonl.gz --speed 10  a recorded day, ten times as fast
       ibloop sim --fault partial_fills:shares=10 --fault commission_late:delay_s=5
     """
     from ibloop.sim import SimError
@@ -227,12 +235,23 @@ def sim(*, list_faults: bool, verbose: bool, **given: Any) -> None:
         return
     level = logging.DEBUG if verbose else logging.ERROR
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(message)s")
+    if given["replay"] is not None:
+        _fit_replay(given)
     try:
         failure = asyncio.run(_serve(_options(**given)))
     except SimError as error:
         _exit(error, EXIT_CONFIG)
     if failure is not None:
         _exit(failure, EXIT_FAILED)
+
+
+def _fit_replay(given: dict[str, Any]) -> None:
+    """Sample a recording as closely as it may have been recorded; refuse what it cannot do."""
+    if given["hours"] != "always" or given["market_data"] == "delayed":
+        raise click.UsageError("a recording has hours of its own, and no prices of before")
+    source = click.get_current_context().get_parameter_source("sample_ms")
+    if source is click.core.ParameterSource.DEFAULT:
+        given["sample_ms"] = REPLAY_SAMPLE_MS
 
 
 def _options(
@@ -245,6 +264,7 @@ def _options(
     hours: str,
     synthetic: int,
     sample_ms: int,
+    replay: Path | None,
     market_data: str,
     market_data_lines: int,
     date: datetime,
@@ -275,6 +295,7 @@ def _options(
             hours=hours,
             sample_s=sample_ms / 1000,
             synthetic=synthetic,
+            replay=replay,
             settled_only=settled_only,
             liquidation=liquidation,
         ),
@@ -335,8 +356,15 @@ async def _serve(options: SimOptions) -> SimError | None:
         }
         click.echo(json.dumps(ready))
         sys.stdout.flush()
+        ended = asyncio.create_task(_tell_end(gateway.replayed))
         waits = [asyncio.create_task(event.wait()) for event in (stop, gateway.failed)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
+        for wait in (*waits, ended):
             wait.cancel()
     return gateway.failure
+
+
+async def _tell_end(replayed: asyncio.Event) -> None:
+    """Say when the recording is over, for the prices of a simulator seldom stand still."""
+    await replayed.wait()
+    click.echo("ibloop sim: the recording is over; its prices stand still from now on", err=True)

@@ -1,4 +1,4 @@
-"""Is this price usable, what is a position worth at it, and how is the stream doing.
+"""Is this price usable, and what is a position worth at it.
 
 The rules that keep a bad price from becoming an order, and nothing that reads one.
 """
@@ -6,14 +6,11 @@ The rules that keep a bad price from becoming an order, and nothing that reads o
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 
 from ibloop.core.model import MarketDataType, Moment, Quote, QuoteSource
 
 # Two processes of one boot share a clock; over a reboot a wall clock may be this much off.
 FUTURE_S_MAX = 2.0
-TICK_SILENCE_S_MAX = 15.0
-PROOF_AGE_S_MAX = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +94,14 @@ def problem(quote: Quote | None, now: Moment, limits: QuoteLimits) -> str | None
     """Return why this quote must not price an order, as one sentence; None when it may.
 
     Only live data may: delayed data is 15 minutes old however fresh the file, frozen data is from
-    the last close. Without a known prior close a jump cannot be measured, which denies.
+    the last close, and a bar of history is no market at all. Without a known prior close a jump cannot be measured, which denies.
     """
     if quote is None:
         return "there is no quote"
     if quote.market_data_type is not MarketDataType.LIVE:
         return f"the market data is {quote.market_data_type}, not live"
+    if quote.source is QuoteSource.HISTORY:
+        return "the price is from history, not from the market"
     return _age_problem(quote, now, limits) or _halt_problem(quote) or _price_problem(quote, limits)
 
 
@@ -163,31 +162,3 @@ def _jump_problem(middle: Decimal, close: Decimal | None, limits: QuoteLimits) -
 
 def _shown(price: Decimal | None) -> str:
     return "missing" if price is None else str(price)
-
-
-class StreamStatus(StrEnum):
-    """How the stream of quotes is, as ``_status.json`` says it."""
-
-    STARTING = "starting"
-    CONNECTED = "connected"
-    DEGRADED = "degraded"
-    DISCONNECTED = "disconnected"
-    STOPPED = "stopped"
-
-
-def stream_status(
-    *, connected: bool, attempted: bool, tick_silence_s: float, proof_age_s: float
-) -> tuple[StreamStatus, str]:
-    """Return the stream's status and, when it is degraded, the reason.
-
-    Args: whether the transport is up; whether connecting was ever tried to the end; seconds since
-    the last tick of any symbol or, before the first, since connecting; seconds since the gateway
-    last answered a round trip.
-    """
-    if not connected:
-        return (StreamStatus.DISCONNECTED if attempted else StreamStatus.STARTING), ""
-    if proof_age_s > PROOF_AGE_S_MAX:
-        return StreamStatus.DEGRADED, f"the gateway has not answered for {proof_age_s:.0f} s"
-    if tick_silence_s >= TICK_SILENCE_S_MAX:
-        return StreamStatus.DEGRADED, f"no tick for {tick_silence_s:.0f} s"
-    return StreamStatus.CONNECTED, ""

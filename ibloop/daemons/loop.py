@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -62,33 +62,60 @@ async def run_daemon(
     """
     stream_dir = data_dir / "ib" / "stream"
     event = asyncio.Event() if wake is None else wake
-    pause_s = min(poll_s, HEARTBEAT_S)
     with (
         DaemonLock(data_dir, name),
+        _Pauses(event, min(poll_s, HEARTBEAT_S)) as pauses,
         _woken_by_touch(stream_dir, event),
         _stopped_by_signal(event) as stop,
         _Heart(status_path(stream_dir, document or name), clock, status_failed) as heart,
     ):
         _log.info("daemon.started", build=build_id())
-        supervised = _Supervised(clock)
+        supervised = _Supervised()
         while not stop.is_set():
             more = step()
             if inspect.isawaitable(more):
                 more = await more
-            said = report()
-            heart.beat(said)
-            supervised.completed(said)
+            said, now = report(), clock.now()
+            heart.beat(said, now)
+            supervised.completed(said, now)
             if more:
                 await asyncio.sleep(0)  # let sockets and signals in
             else:
-                await _pause(event, pause_s)
+                await pauses.wait()
 
 
-async def _pause(event: asyncio.Event, timeout_s: float) -> None:
-    """Wait for the event, at most ``timeout_s``; the step after it sees all that set it."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout_s)
-    event.clear()
+class _Pauses:
+    """Waits for an event, at most ``pause_s``; the step after it sees all that set it.
+
+    One timer runs on however often the event comes, and sets it, too: a timer and a task for each
+    wait would cost a busy daemon more than its steps do.
+    """
+
+    def __init__(self, event: asyncio.Event, pause_s: float) -> None:
+        self._event = event
+        self._pause_s = pause_s
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait(self) -> None:
+        """Wait, and forget what set the event."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._ring)
+        if self._event.is_set():
+            await asyncio.sleep(0)  # sockets and signals get their turn in any case
+        else:
+            await self._event.wait()
+        self._event.clear()
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._event.set()
+
+    def __enter__(self) -> "_Pauses":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 @contextmanager
@@ -138,10 +165,10 @@ class _Heart:
         self._status_failed = status_failed
         self._last = Report("starting")
         self._written: Moment | None = None
+        self._is_mute = False
 
-    def beat(self, report: Report) -> None:
+    def beat(self, report: Report, now: Moment) -> None:
         """Write when status or detail changed, else when the last one is 0.8 s old."""
-        now = self._clock.now()
         same = (report.status, report.detail) == (self._last.status, self._last.detail)
         self._last = report
         if same and self._written is not None and now.age_s(self._written) < HEARTBEAT_S:
@@ -168,23 +195,34 @@ class _Heart:
         _log.error("daemon.failed", error=line)
 
     def _write(self, status: str, now: Moment, detail: str) -> None:
-        write_status(self._path, heartbeat_document(status, now, detail, self._last.fields))
+        """Write the document; a full or read-only disk makes us silent, which others notice.
+
+        It does not end us: what the daemon keeps in memory or holds open would be lost with it.
+        """
+        try:
+            write_status(self._path, heartbeat_document(status, now, detail, self._last.fields))
+        except OSError as error:
+            if not self._is_mute:
+                _log.error("daemon.heartbeat_unwritten", error=str(error))
+            self._is_mute = True
+            return
+        if self._is_mute:
+            _log.info("daemon.heartbeat_written_again")
+        self._is_mute = False
 
 
 class _Supervised:
     """Tells systemd of completed steps: ready at the first one, then status and signs of life."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self) -> None:
         limit_s = watchdog_s()
-        self._clock = clock
         self._ping_s = float("inf") if limit_s is None else limit_s / PINGS_PER_WATCHDOG
         self._status: str | None = None
         self._told: Moment | None = None
         self._pinged: Moment | None = None
 
-    def completed(self, report: Report) -> None:
+    def completed(self, report: Report, now: Moment) -> None:
         """Take note of a completed step and send what is due, in one message."""
-        now = self._clock.now()
         if self._told is None or self._pinged is None:
             self._told = self._pinged = now
             self._status = _line(report)

@@ -1,69 +1,44 @@
 """IBStreamRunner: subscribes what may be traded or is held, and writes each change to its file.
 
 It goes where ``_gateway.json`` points, publishes every tick at once (publishing costs tens of
-microseconds, timers only add latency), republishes nothing, and says in ``_status.json`` how it is.
+microseconds, timers only add latency), asks about what is silent, and says in ``_status.json`` how
+it is. ``docs/explanation/how-the-stream-stays-honest.md`` tells the whole story.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from decimal import Decimal
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from ibloop import log
 from ibloop.adapters.host import SystemClock
-from ibloop.adapters.ledger import account, runs, snapshots
-from ibloop.adapters.ledger.connection import Connection, open_readonly
+from ibloop.adapters.ledger.connection import open_ledger
 from ibloop.adapters.ports import Clock
-from ibloop.adapters.streamfiles import StreamWriter, is_nameable, iso_utc
+from ibloop.adapters.recording import Recorder
+from ibloop.adapters.streamfiles import is_nameable, iso_utc
 from ibloop.adapters.universe import load_universe
 from ibloop.config import Profile
-from ibloop.core.events import ErrorReported
-from ibloop.core.lifecycle import RunState
-from ibloop.core.model import Instrument, MarketDataType, Moment, Position, QuoteSource
-from ibloop.core.quotes import StreamStatus, TickState, quote_of, stream_status
-from ibloop.daemons.link import GatewayLink, Session
+from ibloop.core.lines import choose_lines
+from ibloop.core.model import Instrument, Moment, QuoteSource
+from ibloop.core.stream import Facts, StreamStatus, look, next_status
+from ibloop.daemons.link import GatewayLink
 from ibloop.daemons.loop import Report, run_daemon
-from ibloop.errors import LedgerError
+from ibloop.daemons.stream_files import Publisher
+from ibloop.daemons.stream_lines import LineBook, MarketData
+from ibloop.daemons.stream_notices import Notices
+from ibloop.daemons.stream_report import Seen, report_of
+from ibloop.daemons.stream_wanted import Answers, WantedSet
 
-LINES_MAX = 100  # IB's default number of market data lines
-LOOK_AROUND_S = 2.0  # how often the wanted set is read
+CYCLE_S = 0.25
+"""How often silence is looked for, and the status worked out; ticks wait for neither."""
+
 STARTING_S = 10.0  # not connected for this long after the start is "disconnected"
-RESUBSCRIBE_S = 60.0  # lines may stay silent after 1102, "data maintained"
-QUEUED_MAX = 5
-
-# Farm and connection notices that mean all is well, and "delayed data is shown".
-INFORMATION = frozenset({1102, 2104, 2106, 2107, 2108, 2119, 2158, 10167})
+OWN_STOP_S = 10.0  # steps come every 0.8 s: after so long a gap we were stopped, not the market
+ORDER_ALL_S_MIN, ORDER_ALL_S_MAX = 5.0, 60.0
+ORDER_ALL_CALM_S = 300.0
+LIMIT_AGAIN_S = 600.0
 
 _log = log.get(__name__)
-
-
-class MarketData(Session, Protocol):
-    """One IB session that delivers ticks; a new connection begins without lines.
-
-    ``wake`` is set when :meth:`updates` would return something.
-    """
-
-    def proof_age_s(self) -> float:
-        """Return the seconds since the gateway last answered a round trip; inf if never."""
-        ...
-
-    def subscribe(self, instruments: Sequence[Instrument]) -> None:
-        """Add market data lines, paced; the adapter renews them after error 1101, data lost."""
-        ...
-
-    def unsubscribe(self, symbols: Sequence[str]) -> None:
-        """Give lines back."""
-        ...
-
-    def updates(self) -> list[TickState]:
-        """Return the symbols that changed since the last call, each with its latest state."""
-        ...
-
-    def errors(self) -> list[ErrorReported]:
-        """Return the system and subscription errors since the last call."""
-        ...
 
 
 class IBStreamRunner:
@@ -76,145 +51,204 @@ class IBStreamRunner:
         client_id: int,
         market: MarketData,
         wanted: Callable[[], Sequence[Instrument]],
+        *,
+        is_open: Callable[[datetime], bool] = lambda _now: True,
+        lines_max: int = 100,
+        silence_s: float = 5.0,
+        recorder: Recorder | None = None,
     ) -> None:
-        """Take the session, and ``wanted()``: what to subscribe, foremost first."""
+        """Take the session, and ``wanted()``: what to subscribe, foremost first.
+
+        ``is_open`` says whether the market is open at an aware time. ``lines_max`` and
+        ``silence_s`` as in the configuration.
+        """
         self._clock = clock
         self._client_id = client_id
         self._market = market
         self._wanted = wanted
+        self._is_open = is_open
+        self._lines_max = lines_max
+        self._silence_s = silence_s
         self._link = GatewayLink(stream_dir, clock, market)
-        self._writer = StreamWriter(stream_dir)
-        self._started = clock.now()
+        self._files = Publisher(stream_dir, recorder)
+        self._book = LineBook(market)
+        self._notices = Notices(self._book)
+        self._orders = _OrderAll()
+        self._started = self._stepped = clock.now()
         self._since: Moment | None = None  # when the connection came up
         self._was_connected = False
-        self._looked: Moment | None = None
-        self._lines: dict[str, Instrument] = {}
-        self._left_out: tuple[str, ...] = ()
-        self._resubscribed = False
-        self._last_tick: Moment | None = None
-        self._types: dict[str, MarketDataType] = {}
-        self._errors = 0
-        self._last_error: str | None = None
+        self._cycled_ns = 0
+        self._open_ns: int | None = None  # since when the market has been open for us
+        self._followed: tuple[Sequence[Instrument], int] | None = None
+        self._left_out: dict[str, str] = {}
+        self._ticks = 0
+        self._refreshed_at: str | None = None
         self._status, self._reason = StreamStatus.STARTING, ""
         self._degraded_since: str | None = None
-        self._ticks = self._publishes = 0
+        self._report = Report(StreamStatus.STARTING)
+        self._failure: Exception | None = None
+        market.deliver = self._deliver
+        self._assess(self._started)
 
     def step(self) -> bool:
         """Look after the connection and the lines, publish what changed; nothing is left over."""
+        if self._failure is not None:
+            raise self._failure
         now = self._clock.now()
         self._link.step()
-        self._note_connection(now)
+        changed = self._note_connection(now) | self._note_own_stop(now)
         if self._since is not None:
-            if self._looked is None or now.age_s(self._looked) >= LOOK_AROUND_S:
-                self._looked = now
-                self._keep_subscribed()
-            self._publish()
-            self._break_silence()
-        self._note_errors()
-        self._assess()
+            changed |= self._notices.take(self._market.errors(), now.boottime_ns)
+            self._publish(now)
+            self._publish_answers(now)
+        if changed or now.boottime_ns - self._cycled_ns >= CYCLE_S * 1e9:
+            self._cycled_ns = now.boottime_ns
+            self._cycle(now)
         return False
 
     def report(self) -> Report:
-        """Return the contract's ``_status.json``."""
-        fields = {
-            "subscribed_symbols": sorted(self._lines),
-            "market_data_type": self._worst_type(),
-            "ib_error_count": self._errors,
-            "last_error": self._last_error,
-            "degraded_since": self._degraded_since,
-            "degraded_reason": self._reason or None,
-            "last_snapshot_refresh": None,
-            "host": self._market.host,
-            "port": self._market.port,
-            "client_id": self._client_id,
-            "ticks_total": self._ticks,
-            "publishes_total": self._publishes,
-        }
-        detail = [
-            self._reason if self._since is not None else self._link.problem,
-            f"not subscribed: {', '.join(self._left_out)}" if self._left_out else "",
-        ]
-        return Report(self._status, "; ".join(filter(None, detail)), fields)
+        """Return the contract's ``_status.json``, as of the last look at most 0.25 s ago."""
+        return self._report
 
     def close(self) -> None:
         """Disconnect."""
         self._link.close()
 
-    def _note_connection(self, now: Moment) -> None:
+    # --- the connection -----------------------------------------------------------------------
+
+    def _note_connection(self, now: Moment) -> bool:
         """Notice that the connection came up, or that it and its lines are gone."""
         connected = self._market.is_connected()
-        if connected and self._since is None:
-            self._since, self._was_connected, self._looked = now, True, None
-            self._resubscribed = False
-            _log.info("stream.connected", host=self._market.host, port=self._market.port)
-        elif not connected and self._since is not None:
-            self._since = None
-            self._lines, self._types = {}, {}
-            _log.warning("stream.disconnected", host=self._market.host, port=self._market.port)
+        if connected is (self._since is not None):
+            return False
+        self._since = now if connected else None
+        self._was_connected = True
+        self._followed = None
+        self._book.clear()
+        self._notices.clear()
+        self._orders.clear()
+        said = _log.info if connected else _log.warning
+        word = "stream.connected" if connected else "stream.disconnected"
+        said(word, host=self._market.host, port=self._market.port)
+        return True
 
-    def _keep_subscribed(self) -> None:
-        """Bring the market data lines in step with what is wanted, at most 100."""
-        lines, self._left_out = choose_lines(self._wanted())
-        gone = [symbol for symbol, old in self._lines.items() if lines.get(symbol) != old]
-        new = [item for symbol, item in lines.items() if self._lines.get(symbol) != item]
-        if gone:
-            self._market.unsubscribe(gone)
-            self._types = {s: kind for s, kind in self._types.items() if s not in gone}
-        if new:
-            self._market.subscribe(new)
-        if gone or new:
-            _log.info("stream.subscribed", added=len(new), removed=len(gone), lines=len(lines))
-        self._lines = lines
+    def _note_own_stop(self, now: Moment) -> bool:
+        """Notice that this process was stopped: what waited in the socket meanwhile is old."""
+        gap_s, self._stepped = now.age_s(self._stepped), now
+        if gap_s < OWN_STOP_S or self._since is None:
+            return False
+        _log.warning("stream.was_stopped", seconds=round(gap_s))
+        self._open_ns = None  # silence counts from now
+        self._orders.want("this process was stopped")
+        return True
 
-    def _note_errors(self) -> None:
-        for error in self._market.errors():
-            if error.code in INFORMATION:
-                continue
-            self._errors += 1
-            self._last_error = f"{error.code} {error.text}"
-            _log.warning("ib.error_reported", code=error.code, text=error.text)
+    # --- ticks in, files out --------------------------------------------------------------------
 
-    def _publish(self) -> None:
-        """Write every changed symbol, stamped with the moment we write it."""
+    def _publish(self, now: Moment) -> None:
+        """Write every changed symbol, stamped with the moment it was received."""
+        if self._orders.wanted:
+            self._order_all(now)
         for state in self._market.updates():
-            if state.symbol not in self._lines:
-                continue  # unsubscribed meanwhile: its file says when it was last true
-            now = self._clock.now()
-            seq = self._writer.next_seq(state.symbol, now)
-            self._writer.publish(quote_of(state, seq, now, QuoteSource.STREAM))
-            self._types[state.symbol] = state.market_data_type
-            self._last_tick = now
-            self._ticks += 1
-            self._publishes += 1
-            self._resubscribed = False
+            # Unsubscribed meanwhile: its file says when it was last true.
+            if self._book.take(state, now.boottime_ns):
+                self._ticks += 1
+                self._files.publish(state, now, QuoteSource.STREAM)
 
-    def _silence_s(self) -> float:
-        """Return the seconds since the last tick of this connection, or since it came up."""
-        if self._since is None:
-            return 0.0
+    def _deliver(self) -> None:
+        """Publish a packet's ticks within its receipt, unless a step has to look at things first.
+
+        Waiting for the step would take as long again as writing the file.
+        """
         now = self._clock.now()
-        silence_s = now.age_s(self._since)
-        return silence_s if self._last_tick is None else min(silence_s, now.age_s(self._last_tick))
-
-    def _break_silence(self) -> None:
-        """Order all lines anew over the same socket, once, after a minute without any tick."""
-        if self._resubscribed or not self._lines or self._silence_s() <= RESUBSCRIBE_S:
+        is_late = now.age_s(self._stepped) >= OWN_STOP_S
+        if self._since is None or self._orders.wanted or is_late or self._market.wake.is_set():
+            self._market.wake.set()
             return
-        self._resubscribed = True
-        _log.warning("stream.resubscribed", lines=len(self._lines))
-        self._market.unsubscribe(list(self._lines))
-        self._market.subscribe(list(self._lines.values()))
+        try:
+            self._publish(now)
+        except Exception as error:  # noqa: BLE001  # why: the event loop would only log it
+            self._failure = error
+            self._market.wake.set()
 
-    def _assess(self) -> None:
-        """Decide the status and since when it is degraded."""
-        now = self._clock.now()
-        connected = self._since is not None
-        status, self._reason = stream_status(
-            connected=connected,
-            attempted=self._was_connected or now.age_s(self._started) >= STARTING_S,
-            tick_silence_s=self._silence_s(),
-            proof_age_s=self._market.proof_age_s() if connected else 0.0,
+    def _publish_answers(self, now: Moment) -> None:
+        for answer in self._market.answers():
+            state = self._book.answered(answer, now.boottime_ns)
+            if state is not None:
+                self._refreshed_at = iso_utc(now.utc)
+                self._files.publish(state, now, answer.source)
+
+    # --- in turn ----------------------------------------------------------------------------------
+
+    def _cycle(self, now: Moment) -> None:
+        """Do what is due, and work out how the stream is."""
+        now_ns = now.boottime_ns
+        if self._files.problem:
+            self._files.retry()
+        if self._since is None or not self._is_open(now.utc):
+            self._open_ns = None
+        elif self._open_ns is None:
+            self._open_ns = now_ns
+        if self._since is not None:
+            self._keep_subscribed(now_ns)
+            if not self._notices.ib_lost:
+                self._mend(now, self._open_ns)
+        self._assess(now)
+
+    def _keep_subscribed(self, now_ns: int) -> None:
+        """Bring the market data lines in step with what is wanted."""
+        limit, why = self._lines_max, "stream.lines_max"
+        learned = self._notices.line_limit(now_ns, LIMIT_AGAIN_S)
+        if learned is not None and learned < limit:
+            limit, why = learned, "error 101: the gateway allows no more"
+        wanted = self._wanted()
+        if (wanted, limit) == self._followed:
+            return
+        lines, self._left_out = choose_lines(wanted, limit, is_nameable, why)
+        self._book.follow(lines, now_ns)
+        self._followed = wanted, limit
+
+    def _mend(self, now: Moment, open_ns: int | None) -> None:
+        """Ask about silent lines, order failed ones anew, and refresh them meanwhile."""
+        now_ns = now.boottime_ns
+        if self._notices.take_order_all():
+            self._orders.want("the gateway had lost its data")
+        if self._orders.wanted:
+            self._order_all(now)
+        self._book.order_due(now_ns)
+        if open_ns is not None:  # a closed market is silent, and that is as it should be
+            self._book.ask_the_silent(now_ns, self._silence_s, open_ns)
+            self._book.refresh(now_ns)
+
+    def _order_all(self, now: Moment) -> None:
+        """Order every line anew if that is not too soon after the last time."""
+        if self._orders.begin(now.boottime_ns):
+            _log.warning("stream.resubscribed", lines=len(self._book.records))
+            if self._notices.take_forgotten():
+                self._market.forget_lines()
+            self._book.order_anew(list(self._book.records), now.boottime_ns)
+
+    def _assess(self, now: Moment) -> None:
+        """Work out the status, since when it is degraded, and the report."""
+        book, connected = self._book, self._since is not None
+        dead, refused = book.dead(), book.refused()
+        blocked = book.blocked()
+        event, self._reason = look(
+            Facts(
+                connected=connected,
+                attempted=self._was_connected or now.age_s(self._started) >= STARTING_S,
+                proof_age_s=self._market.proof_age_s() if connected else 0.0,
+                ib_lost=self._notices.ib_lost,
+                farms_down=self._notices.farms_down(),
+                blocked=blocked,
+                delayed=book.delayed(),
+                dead=[symbol for symbol in dead if symbol not in blocked],
+                refused=list(refused),
+                lines=len(book.records),
+                favourite=book.dead_favourite(),
+                unwritten=self._files.problem,
+            )
         )
+        status = next_status(self._status, event)
         if status is not self._status:
             _log.info("stream.status_changed", status=status, was=self._status, reason=self._reason)
         if status is not StreamStatus.DEGRADED:
@@ -222,102 +256,116 @@ class IBStreamRunner:
         elif self._degraded_since is None:
             self._degraded_since = iso_utc(now.utc)
         self._status = status
-
-    def _worst_type(self) -> MarketDataType | None:
-        """Return the worst kind of data among the lines, None before the first tick."""
-        return max(self._types.values(), key=list(MarketDataType).index, default=None)
-
-
-def choose_lines(
-    wanted: Sequence[Instrument],
-) -> tuple[dict[str, Instrument], tuple[str, ...]]:
-    """Return the instruments to subscribe by symbol, and the symbols left out.
-
-    The first 100 different symbols, in the order given; a symbol that cannot have a file is out.
-    """
-    lines: dict[str, Instrument] = {}
-    left_out: dict[str, None] = {}
-    for instrument in wanted:
-        symbol = instrument.symbol
-        if symbol in lines or symbol in left_out:
-            continue
-        if len(lines) < LINES_MAX and is_nameable(symbol):
-            lines[symbol] = instrument
-        else:
-            left_out[symbol] = None
-    return lines, tuple(left_out)
+        self._report = report_of(
+            Seen(
+                status=status,
+                reason=self._reason,
+                waiting="" if connected else self._link.problem,
+                closed=connected and self._open_ns is None,
+                market=self._market,
+                client_id=self._client_id,
+                book=book,
+                notices=self._notices,
+                left_out=self._left_out,
+                degraded_since=self._degraded_since,
+                refreshed_at=self._refreshed_at,
+                ticks=self._ticks,
+                files=self._files,
+            )
+        )
 
 
-def wanted_lines(ledger_path: Path, universe: Mapping[str, Instrument]) -> list[Instrument]:
-    """Return what needs a price, foremost first: positions, targets of open runs, the universe.
+class _OrderAll:
+    """Whether all lines are to be ordered anew, and not more often than flapping farms deserve."""
 
-    Without a ledger yet that is the universe.
-    """
-    wanted: list[Instrument] = []
-    try:
-        with closing(open_readonly(ledger_path)) as db:
-            wanted += [universe.get(p.symbol) or _held(p) for p in account.positions(db)]
-            wanted += [universe[s] for s in _targets_of_open_runs(db) if s in universe]
-    except LedgerError as error:
-        _log.debug("stream.ledger_missing", error=str(error))
-    return [*wanted, *universe.values()]
+    def __init__(self) -> None:
+        self.wanted = ""
+        self._begun_ns = 0
+        self._pause_s = 0.0
 
+    def want(self, why: str) -> None:
+        """Ask for it, in words."""
+        self.wanted = why
 
-def _targets_of_open_runs(db: Connection) -> Iterator[str]:
-    for run in (*runs.active(db), *runs.listing(db, QUEUED_MAX, RunState.QUEUED)):
-        snapshot = snapshots.find(db, run.snapshot_id) if run.snapshot_id else None
-        for target in json.loads(snapshot.content)["targets"] if snapshot else ():
-            yield target["symbol"]
+    def clear(self) -> None:
+        """Forget it: a new connection orders everything anyway."""
+        self.wanted = ""
 
-
-def _held(position: Position) -> Instrument:
-    """Return a position outside the universe as an instrument: its contract id is enough for IB.
-
-    It can be valued, not traded; the builder knows the universe only.
-    """
-    return Instrument(
-        symbol=position.symbol,
-        con_id=position.con_id,
-        name=position.symbol,
-        primary_exchange="",
-        currency="USD",
-        min_tick=Decimal("0.01"),
-        lot=Decimal(1),
-        sector="",
-        adv_shares=None,
-    )
+    def begin(self, now_ns: int) -> bool:
+        """Return whether it is to be done now; 5 s after the last time, then 10, up to 60."""
+        since_s = (now_ns - self._begun_ns) / 1e9
+        if self._begun_ns and since_s < self._pause_s:
+            return False
+        calm = not self._begun_ns or since_s >= ORDER_ALL_CALM_S
+        self._pause_s = ORDER_ALL_S_MIN if calm else min(ORDER_ALL_S_MAX, self._pause_s * 2)
+        self._begun_ns, self.wanted = now_ns, ""
+        return True
 
 
-async def run(profile: Profile) -> None:
-    """Run the stream daemon of one profile until SIGTERM or SIGINT.
+async def run(profile: Profile, record: Path | None = None) -> None:
+    """Run the stream daemon of one profile until SIGTERM or SIGINT; ``record`` all it publishes.
 
     Raises: LockHeldError when it is already running; ConfigError for a bad universe or a wrong
-    account.
+    account; BadInputError when there can be no such recording.
     """
     from ibloop.adapters.ib.market import IbMarketData  # noqa: PLC0415  # why: 0.35 s of imports
 
     config, clock = profile.config, SystemClock()
-    gateway = config.gateway
+    gateway, mode, account = config.gateway, config.mode, config.account
     client_id = gateway.client_ids.stream
-    market = IbMarketData(gateway.host, gateway.port, client_id, config.account, clock)
+    market = IbMarketData(
+        gateway.host,
+        gateway.port,
+        client_id,
+        account,
+        clock,
+        fast_receive=config.stream.fast_receive,
+    )
     universe = load_universe(profile).instruments
+    wanted = WantedSet(profile.ledger_path, universe)
+    answers = Answers(
+        partial(open_ledger, profile.ledger_path, mode=mode, account=account), universe, clock
+    )
+    recorder = Recorder(record) if record else None
     runner = IBStreamRunner(
         profile.stream_dir,
         clock,
         client_id,
         market,
-        lambda: wanted_lines(profile.ledger_path, universe),
+        wanted,
+        is_open=_sessions(config.session.calendar),
+        lines_max=config.stream.lines_max,
+        silence_s=config.stream.silence_s,
+        recorder=recorder,
     )
+
+    def step() -> bool:
+        more = runner.step()
+        answers.step(waiting=wanted.requests_waiting)
+        return more
+
     try:
         await run_daemon(
             "stream",
             profile.data_dir,
-            runner.step,
+            step,
             runner.report,
             clock=clock,
             wake=market.wake,
+            poll_s=CYCLE_S,
             document="status",
             status_failed=StreamStatus.STOPPED,  # the contract of _status.json knows no "failed"
         )
     finally:
         runner.close()
+        if recorder is not None:
+            recorder.close()
+
+
+def _sessions(calendar: str) -> Callable[[datetime], bool]:
+    """Return what says whether the market is open; what knows the holidays is 4 MiB of imports."""
+    if calendar == "always":
+        return lambda _now: True
+    from ibloop.adapters.calendar import session_at  # noqa: PLC0415
+
+    return lambda now: session_at(calendar, now) is not None

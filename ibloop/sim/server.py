@@ -18,6 +18,7 @@ from ibloop.sim.connection import Connection
 from ibloop.sim.control import Control, ControlServer
 from ibloop.sim.faults import Fault
 from ibloop.sim.market.history import load_samples, samples_directory
+from ibloop.sim.market.replay import ReplayMarket
 from ibloop.sim.model import SimError
 from ibloop.sim.service.desk import GatewayOptions
 from ibloop.sim.service.gateway import Gateway
@@ -62,6 +63,7 @@ class SimGateway:
         self.port = 0
         self.control_port = 0
         self.failed = asyncio.Event()
+        self.replayed = asyncio.Event()
         self.failure: SimError | None = None
 
     async def start(self) -> None:
@@ -137,10 +139,17 @@ class SimGateway:
             if now_s >= next_sample_s:
                 next_sample_s = max(next_sample_s + sample_s, now_s)
                 self.guarded(gateway.tick)
+            self._note_end_of_replay()
             gateway.agenda.run(now_s)
             await self._follow_port()
             left_s = next_sample_s - gateway.world.monotonic_s()
             await asyncio.sleep(max(0.0, min(AGENDA_S, left_s)))
+
+    def _note_end_of_replay(self) -> None:
+        """Set `replayed` once a recording was played to its end: its prices stand still then."""
+        world = self.gateway.world
+        if isinstance(world.market, ReplayMarket) and world.market.play(world.moment().market_s):
+            self.replayed.set()
 
     async def _follow_port(self) -> None:
         """Open or close the port as the gateway wants it: a fault may have it down."""

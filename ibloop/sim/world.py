@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 from ibloop.sim.brokerage.account import accounts_at_start
 from ibloop.sim.brokerage.broker import Broker
@@ -16,8 +17,9 @@ from ibloop.sim.clock import Clock
 from ibloop.sim.market.chronicle import Chronicle
 from ibloop.sim.market.history import Samples
 from ibloop.sim.market.hours import new_york_date
-from ibloop.sim.market.market import DEPTH_SAMPLES, Market, Moment
+from ibloop.sim.market.market import DEPTH_SAMPLES, Moment
 from ibloop.sim.market.pins import Pin, PinHistory, at_close, at_open
+from ibloop.sim.market.replay import open_market
 from ibloop.sim.market.synthetic import with_synthetic
 from ibloop.sim.market.timeline import Timeline
 from ibloop.sim.market.timetable import ALWAYS, Anchor, DayHours, Timetable, timetable
@@ -66,7 +68,8 @@ class WorldOptions:
     freezes the market at its moment. With `hours` "exchange" sessions are played in the
     exchange's hours, else one after the other. `sample_s` is the time between two samples of
     the market in real seconds, `synthetic` the number of made-up instruments beside the
-    samples. A limit may go through the market by the fraction `price_band`.
+    samples, `replay` a recording to play. A limit may go through the market by the fraction
+    `price_band`.
     """
 
     accounts: Sequence[str | AccountSpec] = ("DU1234567",)
@@ -80,6 +83,7 @@ class WorldOptions:
     settled_only: bool = False
     liquidation: bool = True
     price_band: Decimal = PRICE_BAND
+    replay: Path | None = None
 
 
 class World:
@@ -93,14 +97,12 @@ class World:
         Raises: SimError when the history ends before the start date.
         """
         # A copy: a symbol may change, and synthetic instruments come on top.
-        self.samples = with_synthetic(samples, options.synthetic)
+        self._options = options
+        self.sample_s = options.sample_s
         # A market sampled more often than a real one is there to be a load: everything changes.
         depth_samples = DEPTH_SAMPLES if options.sample_s >= SAMPLE_S else 1
-        self.market = Market(
-            self.samples, seed=options.seed, start=options.start, depth_samples=depth_samples
-        )
-        self.sample_s = options.sample_s
-        self._options = options
+        known, begins = with_synthetic(samples, options.synthetic), (options.seed, options.start)
+        self.samples, self.market = open_market(known, *begins, depth_samples, options.replay)
         self._journal = journal
         self._clock = clock
         memory = journal.memory if isinstance(journal, StateFile) else Memory()

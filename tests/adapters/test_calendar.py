@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from ibloop.adapters.calendar import nyse_session, session_at
+from ibloop.adapters.calendar import nyse_session, session_at, session_days_back
 from ibloop.core.sessions import Session
 
 # Holidays and early closings as NYSE has published them.
@@ -101,3 +101,18 @@ def test_the_calendar_of_simulations_is_always_open(now: str) -> None:
     assert session is not None
     assert session.contains(utc(now))
     assert session.closes - utc(now) >= timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("day", "count", "first"),
+    [
+        (date(2026, 11, 20), 0, date(2026, 11, 20)),
+        (date(2026, 11, 20), 4, date(2026, 11, 16)),
+        (date(2026, 11, 23), 4, date(2026, 11, 17)),
+        # Thanksgiving on the 26th: five trading days reach one day further back.
+        (date(2026, 11, 30), 4, date(2026, 11, 23)),
+    ],
+)
+def test_trading_days_back_skip_weekends_and_holidays(day: date, count: int, first: date) -> None:
+    """Five business days, today included, are four trading days before it and today."""
+    assert session_days_back(day, count) == first

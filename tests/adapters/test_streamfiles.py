@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from select import select
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -40,6 +41,7 @@ from ibloop.adapters.streamfiles import (
     wake,
     write_status,
 )
+from ibloop.adapters.wake import FileWatch
 from ibloop.core.invariant import InvariantError
 from ibloop.core.model import MarketDataType, Moment, Quote, QuoteSource
 from ibloop.errors import BadInputError
@@ -257,7 +259,7 @@ def test_a_file_cut_anywhere_is_left_out_and_repaired(tmp_path: Path) -> None:
     for length in range(len(whole) - 1):  # without its newline it is still whole
         path.write_bytes(whole[:length])
         assert reader.read(["AAPL"]) == {}
-        assert "damaged" in reader.problems["AAPL"]
+        assert "damaged" in str(reader.problems["AAPL"])
         writer = StreamWriter(tmp_path)
         seq = writer.next_seq("AAPL", NOW)
         assert seq == NOW_MS + 1
@@ -304,7 +306,7 @@ def test_wrong_fields_are_damage(change: dict[str, object], words: str, tmp_path
     path.write_text(json.dumps(json.loads(path.read_text()) | change), encoding="utf-8")
     reader = QuoteReader(tmp_path)
     assert reader.read(["AAPL"]) == {}
-    assert words in reader.problems["AAPL"]
+    assert words in str(reader.problems["AAPL"])
 
 
 def test_a_missing_field_is_damage_and_an_unknown_one_is_not(tmp_path: Path) -> None:
@@ -318,7 +320,7 @@ def test_a_missing_field_is_damage_and_an_unknown_one_is_not(tmp_path: Path) -> 
     for field in CONTRACT.split():
         path.write_text(json.dumps({k: v for k, v in document.items() if k != field}))
         assert reader.read(["AAPL"]) == {}
-        assert field in reader.problems["AAPL"]
+        assert field in str(reader.problems["AAPL"])
 
 
 def test_what_is_no_plain_small_file_is_left_out(tmp_path: Path) -> None:
@@ -329,11 +331,11 @@ def test_what_is_no_plain_small_file_is_left_out(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "D.json")
     reader = QuoteReader(tmp_path)
     assert reader.read(["A", "B", "C", "D", "E"]) == {}
-    assert "more than 65536" in reader.problems["A"]
-    assert reader.problems["B"] == "not a regular file"
-    assert "unreadable" in reader.problems["C"]
-    assert reader.problems["D"] == "not a regular file"
-    assert reader.problems["E"] == "there is no file"
+    assert "more than 65536" in str(reader.problems["A"])
+    assert str(reader.problems["B"]) == "not a regular file"
+    assert "unreadable" in str(reader.problems["C"])
+    assert str(reader.problems["D"]) == "not a regular file"
+    assert str(reader.problems["E"]) == "there is no file"
 
 
 def test_a_writer_may_take_over_links_and_directories_loudly(tmp_path: Path) -> None:
@@ -545,7 +547,7 @@ def test_a_killed_writer_leaves_whole_files_and_seq_grows_on(tmp_path: Path) -> 
 
 
 def test_a_stopped_writer_cannot_hang_the_reader(tmp_path: Path) -> None:
-    """A writer frozen with its lease on a file costs a reader 50 ms and a reason."""
+    """A writer frozen with its lease on a file costs a reader 0.2 s and a reason."""
     StreamWriter(tmp_path).publish(QUOTE)
     path = tmp_path / "AAPL.json"
     fd = os.open(path, os.O_RDWR)
@@ -554,7 +556,7 @@ def test_a_stopped_writer_cannot_hang_the_reader(tmp_path: Path) -> None:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         reader = QuoteReader(tmp_path)
         assert reader.read(["AAPL"]) == {}
-        assert "its writer is stopped" in reader.problems["AAPL"]
+        assert "its writer is stopped" in str(reader.problems["AAPL"])
     finally:
         os.close(fd)
         signal.signal(signal.SIGIO, before)
@@ -641,6 +643,45 @@ def test_a_foreign_touch_wakes(tmp_path: Path) -> None:
     with Waker(tmp_path) as waker:
         subprocess.run(["/usr/bin/touch", str(tmp_path / "_wake")], check=True)
         assert waker.wait(30)
+
+
+def test_file_watch_names_what_has_changed(tmp_path: Path) -> None:
+    """New versions by name, the writer's own directories left out."""
+    writer = StreamWriter(tmp_path)
+    writer.publish(QUOTE)
+    with FileWatch(tmp_path) as watch:
+        assert watch.changed(0.05) is None
+        writer.publish(replace(QUOTE, seq=8))
+        writer.publish(replace(QUOTE, symbol="BRK B", seq=8))
+        names: set[str] = set()
+        deadline = time.monotonic() + 30
+        while len(names) < 2 and time.monotonic() < deadline:
+            names |= watch.changed(1) or set()
+        assert names == {"AAPL.json", "BRK%20B.json"}
+
+
+def test_file_watch_waits_for_a_directory_to_come(tmp_path: Path) -> None:
+    """Who tails before the first start sees the first price."""
+    with FileWatch(tmp_path / "stream") as watch:
+        assert watch.changed(0.01) is None
+        writer = StreamWriter(tmp_path / "stream")
+        writer.publish(QUOTE)
+        assert watch.changed(0.01) is None
+        writer.publish(replace(QUOTE, seq=8))
+        assert watch.changed(30) == {"AAPL.json"}
+
+
+def test_too_many_changes_mean_any(tmp_path: Path) -> None:
+    """When the kernel's queue overflows, nobody is told that nothing else has changed."""
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    with FileWatch(tmp_path) as watch:
+        for number in range(limit + 10):
+            (tmp_path / "a").touch()
+            (tmp_path / "a").rename(tmp_path / f"b{number % 2}")
+        found: list[set[str] | None] = []
+        while select([watch.fileno()], [], [], 0)[0]:  # so that None is not for want of news
+            found.append(watch.changed(0))
+        assert found[-1] is None
 
 
 def test_clock_of_this_machine_fits(tmp_path: Path) -> None:

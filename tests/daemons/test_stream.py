@@ -1,15 +1,11 @@
 """The stream publishes each change once, with its moment, and is honest about how it is."""
 
 import asyncio
-import hashlib
 import json
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -17,23 +13,12 @@ from pathlib import Path
 import pytest
 
 from ibloop.adapters.host import SystemClock
-from ibloop.adapters.ledger import account, runs, snapshots
-from ibloop.adapters.ledger.connection import open_ledger
-from ibloop.adapters.ledger.runs import Run
-from ibloop.adapters.streamfiles import (
-    QuoteReader,
-    heartbeat_document,
-    read_heartbeat,
-    status_path,
-    write_status,
-)
-from ibloop.core.events import ErrorReported
-from ibloop.core.lifecycle import RunState
-from ibloop.core.model import Instrument, MarketDataType, Mode, Moment, Position, QuoteSource
-from ibloop.core.quotes import StreamStatus, TickState
+from ibloop.adapters.streamfiles import read_heartbeat, status_path
+from ibloop.core.model import MarketDataType, QuoteSource
+from ibloop.core.stream import StreamStatus
 from ibloop.daemons.loop import run_daemon
-from ibloop.daemons.stream import LINES_MAX, IBStreamRunner, choose_lines, wanted_lines
 from ibloop.errors import ConfigError, GatewayUnavailableError
+from tests.fakes.streamworld import World, instrument, play
 
 D = Decimal
 CONTRACT = (
@@ -41,176 +26,10 @@ CONTRACT = (
     "market_data_type ib_error_count last_error degraded_since degraded_reason "
     "last_snapshot_refresh host port client_id ticks_total publishes_total"
 )
-
-
-class FakeClock:
-    """A clock that goes on when told to."""
-
-    def __init__(self) -> None:
-        """Begin somewhere."""
-        self.moment = Moment(datetime(2026, 11, 22, 15, 0, tzinfo=UTC), 10**12, "a" * 32)
-
-    def now(self) -> Moment:
-        """Return the present moment."""
-        return self.moment
-
-    def advance(self, seconds: float) -> None:
-        """Let both clocks go on."""
-        self.moment = replace(
-            self.moment,
-            utc=self.moment.utc + timedelta(seconds=seconds),
-            boottime_ns=self.moment.boottime_ns + int(seconds * 1e9),
-        )
-
-
-class FakeMarket:
-    """A connection that does as it is told, and remembers what it was told."""
-
-    def __init__(self) -> None:
-        """Begin disconnected; connecting fails with ``error``, if the test sets one."""
-        self.host, self.port = "127.0.0.1", 0
-        self.error: Exception | None = None
-        self.up = False
-        self.connected_to: list[int] = []
-        self.proof_s = 0.5
-        self.lines: dict[str, Instrument] = {}
-        self.calls: list[str] = []
-        self.changed: dict[str, TickState] = {}
-        self.reported: list[ErrorReported] = []
-        self.wake = asyncio.Event()
-
-    async def connect(self) -> None:
-        """Come up without lines, or fail."""
-        self.connected_to.append(self.port)
-        await asyncio.sleep(0)
-        if self.error is not None:
-            raise self.error
-        self.lines = {}
-        self.up = True
-
-    def disconnect(self) -> None:
-        """Go down."""
-        self.up = False
-        self.calls.append("disconnect")
-
-    def is_connected(self) -> bool:
-        """Return whether it is up."""
-        return self.up
-
-    def proof_age_s(self) -> float:
-        """Return what the test says."""
-        return self.proof_s
-
-    def subscribe(self, instruments: Sequence[Instrument]) -> None:
-        """Add lines."""
-        self.calls.append("+" + ",".join(i.symbol for i in instruments))
-        self.lines |= {i.symbol: i for i in instruments}
-
-    def unsubscribe(self, symbols: Sequence[str]) -> None:
-        """Give lines back."""
-        self.calls.append("-" + ",".join(symbols))
-        for symbol in symbols:
-            del self.lines[symbol]
-
-    def updates(self) -> list[TickState]:
-        """Return and forget the changed states."""
-        changed, self.changed = list(self.changed.values()), {}
-        return changed
-
-    def errors(self) -> list[ErrorReported]:
-        """Return and forget the errors."""
-        reported, self.reported = self.reported, []
-        return reported
-
-    def tick(self, symbol: str, bid: str = "100.00", **fields: object) -> None:
-        """Deliver a changed state."""
-        state = TickState(
-            symbol=symbol,
-            con_id=1,
-            market_data_type=MarketDataType.LIVE,
-            event_time=None,
-            bid=D(bid),
-            ask=D(bid) + 1,
-            last=None,
-            close=None,
-            open=None,
-            high=None,
-            low=None,
-            bid_size=None,
-            ask_size=None,
-            last_size=None,
-            volume=None,
-            halted=None,
-            currency="USD",
-            exchange="SMART",
-        )
-        self.changed[symbol] = replace(state, **fields)  # type: ignore[arg-type]
-        self.wake.set()
-
-
-def instrument(symbol: str, con_id: int = 1) -> Instrument:
-    """Return an instrument of that name."""
-    return Instrument(symbol, con_id, symbol, "NYSE", "USD", D("0.01"), D(1), "x", None)
-
-
-class World:
-    """A runner with everything around it."""
-
-    def __init__(self, directory: Path, clock: FakeClock | SystemClock | None = None) -> None:
-        """Set up with two wanted symbols; the gateway has said nothing yet."""
-        self.directory = directory
-        self.clock = FakeClock()
-        self.market = FakeMarket()
-        self.wanted = [instrument("AAPL"), instrument("MSFT")]
-        self.runner = IBStreamRunner(
-            directory, clock or self.clock, 12, self.market, lambda: self.wanted
-        )
-        self.reader = QuoteReader(directory)
-
-    def gateway(self, status: str = "connected", session: str = "s1", port: object = 4002) -> None:
-        """Let the gateway's wrapper say something."""
-        fields = {"host": "127.0.0.1", "port": port, "session_id": session}
-        document = heartbeat_document(status, self.runner._clock.now(), "", fields)
-        write_status(status_path(self.directory, "gateway"), document)
-
-    async def steps(self, count: int = 1, advance_s: float = 0.6) -> None:
-        """Let time pass and the runner step; between steps its tasks get their turn."""
-        for _ in range(count):
-            self.clock.advance(advance_s)
-            self.runner.step()
-            for _ in range(5):
-                await asyncio.sleep(0)
-
-    async def connect(self) -> None:
-        """Come up to a subscribed connection."""
-        self.gateway()
-        await self.steps(2)
-        assert self.market.up
-        assert self.market.lines
-
-    @property
-    def status(self) -> str:
-        """Return the status word."""
-        return self.runner.report().status
-
-    def fields(self) -> dict[str, object]:
-        """Return the fields of the status beyond the common ones."""
-        return dict(self.runner.report().fields)
-
-    def seq(self, symbol: str) -> int:
-        """Return the published sequence number."""
-        return self.reader.read([symbol])[symbol].seq
-
-
-def play(test: Callable[[World], Awaitable[None]], directory: Path) -> None:
-    """Run a test in an event loop, closing the runner at the end."""
-
-    async def main() -> None:
-        world = World(directory)
-        await test(world)
-        world.runner.close()
-
-    asyncio.run(main())
+BESIDE = (
+    "left_out left_out_count degraded_symbols refused_symbols unwritten_symbols crossed_symbols "
+    "locked_symbols"
+)
 
 
 def test_waits_for_the_gateway_then_connects_and_subscribes(tmp_path: Path) -> None:
@@ -376,52 +195,6 @@ def test_a_dead_wrapper_does_not_end_a_good_connection(tmp_path: Path) -> None:
     play(test, tmp_path)
 
 
-def test_silence_degrades_and_a_tick_heals(tmp_path: Path) -> None:
-    """No tick of any symbol for 15 s is degraded since then, with the reason, until one comes."""
-
-    async def test(world: World) -> None:
-        await world.connect()
-        world.market.tick("AAPL")
-        await world.steps()
-        await world.steps(advance_s=14)
-        assert world.status == "connected"
-        await world.steps(advance_s=1)
-        report = world.runner.report()
-        assert report.status == "degraded"
-        assert "no tick for 15 s" in report.detail
-        since = report.fields["degraded_since"]
-        assert since == world.clock.now().utc.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-        await world.steps(3)
-        assert world.fields()["degraded_since"] == since
-        world.market.tick("MSFT")
-        await world.steps()
-        report = world.runner.report()
-        assert (report.status, report.detail) == ("connected", "")
-        assert report.fields["degraded_since"] is None
-        assert report.fields["degraded_reason"] is None
-
-    play(test, tmp_path)
-
-
-def test_a_connection_that_never_ticks_degrades(tmp_path: Path) -> None:
-    """Before the first tick the 15 s count from the connection, not from an earlier one's tick."""
-
-    async def test(world: World) -> None:
-        await world.connect()
-        world.market.tick("AAPL")
-        await world.steps()
-        world.market.up = False
-        world.gateway("restarting")
-        await world.steps(30)
-        world.gateway()
-        await world.steps(2)
-        assert world.status == "connected"
-        await world.steps(advance_s=15)
-        assert world.status == "degraded"
-
-    play(test, tmp_path)
-
-
 def test_a_silent_gateway_degrades(tmp_path: Path) -> None:
     """Without an answered round trip for 10 s the stream is degraded, ticks or not."""
 
@@ -432,23 +205,6 @@ def test_a_silent_gateway_degrades(tmp_path: Path) -> None:
         await world.steps()
         assert world.status == "degraded"
         assert "has not answered" in str(world.fields()["degraded_reason"])
-
-    play(test, tmp_path)
-
-
-def test_a_minute_of_silence_subscribes_anew_once(tmp_path: Path) -> None:
-    """Lines may stay silent after "data maintained": they are ordered again, once a silence."""
-
-    async def test(world: World) -> None:
-        await world.connect()
-        await world.steps(advance_s=61)
-        assert world.market.calls == ["+AAPL,MSFT", "-AAPL,MSFT", "+AAPL,MSFT"]
-        await world.steps(5, advance_s=61)
-        assert len(world.market.calls) == 3
-        world.market.tick("AAPL")
-        await world.steps()
-        await world.steps(2, advance_s=61)
-        assert len(world.market.calls) == 5
 
     play(test, tmp_path)
 
@@ -467,83 +223,6 @@ def test_lines_follow_what_is_wanted(tmp_path: Path) -> None:
         world.wanted = [instrument("AAPL", con_id=2), instrument("SPY")]
         await world.steps(advance_s=2)
         assert world.market.calls[-2:] == ["-AAPL", "+AAPL"]
-
-    play(test, tmp_path)
-
-
-def test_what_is_over_the_cap_is_named(tmp_path: Path) -> None:
-    """A hundred lines, foremost first; what is left out is said, and changes are not forgotten."""
-
-    async def test(world: World) -> None:
-        world.wanted = [instrument(f"S{number}") for number in range(LINES_MAX + 2)]
-        await world.connect()
-        assert len(world.market.lines) == LINES_MAX
-        assert world.runner.report().detail == "not subscribed: S100, S101"
-
-    play(test, tmp_path)
-
-
-def test_choosing_lines() -> None:
-    """Doubles count once, and a symbol that cannot have a file takes no line."""
-    wanted = [instrument(symbol) for symbol in ("A", "_B", "A", "C", "_B")]
-    lines, left_out = choose_lines(wanted)
-    assert list(lines) == ["A", "C"]
-    assert left_out == ("_B",)
-
-
-def test_wanted_is_positions_then_open_runs_then_the_universe(tmp_path: Path) -> None:
-    """What is held or about to trade comes first, so that the cap cannot cut it off."""
-    path = tmp_path / "ibloop.db"
-    universe = {symbol: instrument(symbol) for symbol in ("AAPL", "MSFT", "SPY", "QQQ")}
-    assert wanted_lines(path, universe) == list(universe.values())
-    now = datetime(2026, 11, 22, 15, 0, tzinfo=UTC)
-    content = json.dumps({"targets": [{"symbol": "QQQ", "weight": "0.1"}]})
-    digest = hashlib.sha256(content.encode()).hexdigest()
-    queued = Run(
-        run_id="r1",
-        run_key="2026W47",
-        mode=Mode.PAPER,
-        account="DU1",
-        status=RunState.QUEUED,
-        reason=None,
-        detail="",
-        snapshot_id="s1",
-        snapshot_hash=digest,
-        config_hash="c",
-        build="b",
-        attempt=0,
-        created_at=now,
-        updated_at=now,
-    )
-    held = [Position("SPY", 1, D(3), D(1)), Position("TSLA", 77, D(-1), D(1))]
-    with (
-        closing(open_ledger(path, mode=Mode.PAPER, account="DU1", now=now)) as ledger,
-        ledger.transaction() as tx,
-    ):
-        snapshots.freeze(tx, "s1", digest, now, "targets.csv", content, now)
-        runs.insert(tx, queued, "test")
-        account.store_positions(tx, held, now, now, "test")
-    wanted = wanted_lines(path, universe)
-    assert [item.symbol for item in wanted[:3]] == ["SPY", "TSLA", "QQQ"]
-    assert wanted[0] == universe["SPY"]
-    assert wanted[1].con_id == 77
-    assert {item.symbol for item in wanted} == {*universe, "TSLA"}
-
-
-def test_errors_are_counted_and_notices_are_not(tmp_path: Path) -> None:
-    """Farm notices and "delayed data" are no errors; the rest is counted, the last one shown."""
-
-    async def test(world: World) -> None:
-        await world.connect()
-        world.market.reported = [
-            ErrorReported(None, 2104, "Market data farm connection is OK"),
-            ErrorReported(None, 10167, "Displaying delayed market data"),
-            ErrorReported(None, 354, "AAPL: not subscribed"),
-            ErrorReported(None, 2103, "Market data farm connection is broken"),
-        ]
-        await world.steps()
-        assert world.fields()["ib_error_count"] == 2
-        assert world.fields()["last_error"] == "2103 Market data farm connection is broken"
 
     play(test, tmp_path)
 
@@ -607,4 +286,72 @@ def test_the_whole_daemon(tmp_path: Path) -> None:
     asyncio.run(main())
     document = json.loads((stream_dir / "_status.json").read_text())
     assert document["status"] == "stopped"
-    assert sorted(document) == sorted(CONTRACT.split())
+    assert sorted(document) == sorted(f"{CONTRACT} {BESIDE}".split())
+
+
+def test_what_is_over_the_cap_is_named_with_its_reason(tmp_path: Path) -> None:
+    """A hundred lines, foremost first; what is left out is said, and changes are not forgotten."""
+
+    async def test(world: World) -> None:
+        world.wanted = [instrument(f"S{number}") for number in range(500)]
+        await world.connect()
+        assert list(world.market.lines) == [f"S{number}" for number in range(100)]
+        assert world.detail() == "not subscribed: S100, S101, S102, S103, S104 and 395 more"
+        fields = world.fields()
+        assert fields["left_out_count"] == 400
+        named = fields["left_out"]
+        assert isinstance(named, dict)
+        assert len(named) == 200
+        assert named["S100"] == "all 100 market data lines are taken (stream.lines_max)"
+        world.wanted = [instrument("S499"), *world.wanted]
+        await world.steps()
+        assert world.market.calls[-2:] == ["-S99", "+S499"]
+        assert len(world.market.lines) == 100
+
+    play(test, tmp_path)
+
+
+def test_the_document_keeps_its_size_whatever_is_left_out(tmp_path: Path) -> None:
+    """A universe of thousands does not make a status document that cannot be written."""
+
+    async def test(world: World) -> None:
+        world.wanted = [instrument(f"LONG.NAME{number}") for number in range(5000)]
+        await world.connect()
+        for symbol in list(world.market.lines):
+            world.market.say(354, "x" * 1000, symbol)
+        await world.steps()
+        assert len(json.dumps(world.fields())) < 60_000
+
+    play(test, tmp_path)
+
+
+def test_errors_are_counted_and_notices_are_not(tmp_path: Path) -> None:
+    """Farm notices and "delayed data" are no errors; the rest is counted, the last one shown."""
+
+    async def test(world: World) -> None:
+        await world.connect()
+        world.market.say(2104, "Market data farm connection is OK:usfarm")
+        world.market.say(10167, "Displaying delayed market data", "AAPL")
+        world.market.say(354, "not subscribed", "AAPL")
+        world.market.say(2105, "HMDS data farm connection is broken:ushmds")
+        await world.steps()
+        assert world.fields()["ib_error_count"] == 2
+        assert world.fields()["last_error"] == "2105 HMDS data farm connection is broken:ushmds"
+        assert "broken: history ushmds" in world.detail()
+
+    play(test, tmp_path)
+
+
+def test_crossed_and_locked_quotes_are_named(tmp_path: Path) -> None:
+    """A bid at or above the ask is published as it came, and said beside it."""
+
+    async def test(world: World) -> None:
+        await world.connect()
+        world.market.tick("AAPL", ask=D("99"))
+        world.market.tick("MSFT", ask=D("100.00"))
+        await world.steps()
+        assert world.quote("AAPL").ask == D("99")
+        assert world.fields()["crossed_symbols"] == ["AAPL"]
+        assert world.fields()["locked_symbols"] == ["MSFT"]
+
+    play(test, tmp_path)

@@ -1,5 +1,6 @@
 """`ibloop sim` as a process: ready line, signals, exit codes."""
 
+import gzip
 import json
 import re
 import shlex
@@ -179,3 +180,53 @@ def test_the_examples_of_the_help_are_right(arguments: list[str]) -> None:
     given = sim.make_context("ibloop sim", list(arguments)).params
     assert all(faults.parse(text) for text in given["faults"])
     assert all(AccountSpec.parse(text) for text in given["accounts"])
+
+
+def recording(path: Path) -> Path:
+    """Write a recording of half a second and return its path."""
+    state = {"symbol": "AAPL", "con_id": 265598, "boot_id": "a", "halted": None, "volume": None}
+    numbers = ("bid", "ask", "last", "open", "high", "low", "close")
+    state |= dict.fromkeys((*numbers, "bid_size", "ask_size", "last_size"), 5)
+    lines = [
+        json.dumps(state | {"boottime_ns": n * 10**8}, separators=(",", ":")) for n in range(6)
+    ]
+    path.write_bytes(gzip.compress("\n".join([*lines, ""]).encode()))
+    return path
+
+
+@pytest.mark.e2e
+def test_it_says_when_a_recording_is_over(tmp_path: Path) -> None:
+    """The prices of a simulator seldom stand still: it is told, and it goes on serving."""
+    with started("--port", "0", "--replay", str(recording(tmp_path / "day.gz"))) as process:
+        ready_line(process)
+        assert process.stderr is not None
+        assert "the recording is over; its prices stand still" in process.stderr.readline()
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--hours", "exchange"), ("--market-data", "delayed")], ids=lambda a: a[0]
+)
+def test_what_a_recording_cannot_do_is_a_usage_error(
+    arguments: tuple[str, str], tmp_path: Path
+) -> None:
+    """It has hours of its own and knows no prices of a quarter of an hour before."""
+    path = recording(tmp_path / "day.gz")
+    done = CliRunner().invoke(sim, ["--port", "0", "--replay", str(path), *arguments])
+    assert done.exit_code == 2
+    assert "a recording has hours of its own" in done.output
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"no gzip", gzip.compress(b"[]\n", mtime=0)],
+    ids=["missing", "no gzip", "no recording"],
+)
+def test_what_is_no_recording_exits_78(content: bytes | None, tmp_path: Path) -> None:
+    """The file is named, and there is no traceback."""
+    path = tmp_path / "day.gz"
+    if content is not None:
+        path.write_bytes(content)
+    done = CliRunner().invoke(sim, ["--port", "0", "--replay", str(path)])
+    assert done.exit_code == 78
+    assert str(path) in done.output

@@ -9,7 +9,8 @@
     evidence   one pass over everything the broker knows
     broker     the connection that sends orders      (IbBroker)
     account    figures and positions, and the guard's connection (IbAccountWatch)
-    ticks      one line of market data
+    ticks      one line of market data  fast    ticks past the library's decoder
+    fallback   single prices: snapshots, history
     market     the stream's connection               (IbMarketData)
 
 ``docs/explanation/ib-adapter.md`` tells why it is shaped like this.

@@ -6,8 +6,11 @@ because a gateway leaves one question unanswered.
 """
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -30,9 +33,39 @@ def _event_loop_for_import() -> Iterator[None]:
         loop.close()
 
 
-with _event_loop_for_import():
-    from ib_insync import Client, CommissionReport, Contract, ExecutionFilter, Order, OrderState
+@contextmanager
+def _numpy_left_out() -> Iterator[None]:
+    """Put a stand-in in numpy's place while eventkit imports it for two functions we never call.
+
+    It is 10 MiB and a tenth of a second in each process. Should one of them be called after all,
+    the stand-in fetches the real one.
+    """
+    if "numpy" in sys.modules:
+        yield
+        return
+    stand_in = ModuleType("numpy")
+    stand_in.__getattr__ = lambda name: getattr(import_module("numpy"), name)  # type: ignore[method-assign]
+    sys.modules["numpy"] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules["numpy"]
+
+
+with _event_loop_for_import(), _numpy_left_out():
+    from ib_insync import (
+        Client,
+        CommissionReport,
+        Contract,
+        ExecutionFilter,
+        Order,
+        OrderState,
+        TagValue,
+    )
     from ib_insync import Execution as IbExecution
+    from ib_insync import __version__ as library_version
+    from ib_insync.connection import Connection
+    from ib_insync.decoder import Decoder
 
 SENDS_MAX = 50
 """Messages in any ``SEND_WINDOW_S``. IB refuses the 51st in a second (error 100)."""
@@ -70,11 +103,16 @@ class PacedClient(Client):
 
 
 __all__ = [
+    "Client",
     "CommissionReport",
+    "Connection",
     "Contract",
+    "Decoder",
     "ExecutionFilter",
     "IbExecution",
     "Order",
     "OrderState",
     "PacedClient",
+    "TagValue",
+    "library_version",
 ]

@@ -1,19 +1,21 @@
 """The stream's connection: lines of live market data, merged per symbol.
 
-Lines are opened at a pace that leaves the gateway room for the health probes. After error 1101
-(connection to IB restored, data lost) the gateway has forgotten them, so they are opened again.
+Lines are opened at a pace that leaves the gateway room for the health probes. What the gateway says
+of them is passed on as it is; whether a line is to be opened again its owner decides.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from ibloop.adapters.ib.fallback import IbFallback
+from ibloop.adapters.ib.fast import FastReceiver, unsuited
 from ibloop.adapters.ib.outgoing import stock
-from ibloop.adapters.ib.session import IbSession
 from ibloop.adapters.ib.ticks import Line
 from ibloop.adapters.ports import Clock, NotSentError
-from ibloop.core.events import ErrorReported
 from ibloop.core.model import Instrument
 from ibloop.core.quotes import TickState
+from ibloop.core.stream import Notice, ends_line
 from ibloop.errors import GatewayUnavailableError
 
 LINES_PER_BATCH = 4
@@ -21,23 +23,37 @@ BATCH_INTERVAL_S = 0.1
 """40 requests a second, of the 50 messages that a gateway takes."""
 
 LIVE = 1
-CODE_DATA_LOST = 1101
-
-ALL_IS_WELL = frozenset({2104, 2106, 2107, 2108, 2119, 2158})
-"""Notices that a data farm is connected or idle: no errors."""
 
 
-class IbMarketData(IbSession):
-    """Subscribes to market data; ``wake`` is set whenever :meth:`updates` has something."""
+class IbMarketData(IbFallback):
+    """Subscribes to market data; ``wake`` is set whenever :meth:`updates` has something.
 
-    def __init__(self, host: str, port: int, client_id: int, account: str, clock: Clock) -> None:
-        """Remember where to connect to; nothing is opened."""
+    ``deliver`` may be replaced by what is to be called then, at the end of the packet.
+    ``receive_problem`` says why the fast receive path is not used although it should be; it is
+    empty when all is well.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        client_id: int,
+        account: str,
+        clock: Clock,
+        *,
+        fast_receive: bool = True,
+    ) -> None:
+        """Remember where to connect to and which receive path to take; nothing is opened."""
         super().__init__(host, port, client_id, account, clock)
+        self.receive_problem = ""
+        self.deliver: Callable[[], None] = self.wake.set
+        self._fast_receive = fast_receive
         self._lines: dict[str, Line] = {}
-        self._symbols: dict[int, str] = {}
+        self._open: dict[bytes, Line] = {}  # by the line's number, as frames spell it
         self._waiting: dict[str, None] = {}
+        self._closing: deque[int] = deque()
         self._changed: dict[str, None] = {}
-        self._errors: list[ErrorReported] = []
+        self._notices: list[Notice] = []
         self._opener: asyncio.Task[None] | None = None
 
     @property
@@ -59,15 +75,16 @@ class IbMarketData(IbSession):
         self._start_opening()
 
     def unsubscribe(self, symbols: Sequence[str]) -> None:
-        """Close the lines of ``symbols``; symbols without a line are ignored."""
+        """Close the lines of ``symbols``, a few at a time; those without a line are ignored."""
         for symbol in symbols:
             self._lines.pop(symbol, None)
             self._waiting.pop(symbol, None)
             self._changed.pop(symbol, None)
-        closed = [number for number, symbol in self._symbols.items() if symbol in set(symbols)]
-        for number in closed:
-            del self._symbols[number]
-            self._close_line(number)
+        closed = [key for key, line in self._open.items() if line.instrument.symbol in set(symbols)]
+        for key in closed:
+            del self._open[key]
+            self._closing.append(int(key))
+        self._start_opening()
 
     def updates(self) -> list[TickState]:
         """Return the merged state of each symbol that got a tick since the last call."""
@@ -76,26 +93,27 @@ class IbMarketData(IbSession):
         self.wake.clear()
         return changed
 
-    def errors(self) -> list[ErrorReported]:
-        """Return errors of the system and of lines since the last call.
-
-        The text of a line's error begins with its symbol.
-        """
-        arrived, self._errors = self._errors, []
+    def errors(self) -> list[Notice]:
+        """Return the errors and notices of the system and of lines since the last call."""
+        arrived, self._notices = self._notices, []
         return arrived
+
+    def forget_lines(self) -> None:
+        """Forget every line without a word to the gateway, which has forgotten them itself."""
+        for known in (self._lines, self._open, self._waiting, self._closing, self._changed):
+            known.clear()
 
     # --- lines --------------------------------------------------------------------------------
 
     def _start_opening(self) -> None:
-        if self._waiting and self._opener is None:
+        if (self._waiting or self._closing) and self._opener is None and self.is_connected():
             self._opener = asyncio.get_running_loop().create_task(self._open_lines())
 
     async def _open_lines(self) -> None:
         try:
-            while self._waiting:
-                for symbol in list(self._waiting)[:LINES_PER_BATCH]:
-                    self._open_line(symbol)
-                    del self._waiting[symbol]
+            while self._waiting or self._closing:
+                for _ in range(LINES_PER_BATCH):
+                    self._close_or_open_one()
                 await asyncio.sleep(BATCH_INTERVAL_S)
         except NotSentError:
             # The lines went with the connection; its end is reported where it is noticed.
@@ -103,20 +121,27 @@ class IbMarketData(IbSession):
         finally:
             self._opener = None
 
+    def _close_or_open_one(self) -> None:
+        """Close a line or, when there is none to close, open one: never more than are allowed."""
+        if self._closing:
+            number = self._closing.popleft()
+            self._write(lambda client: client.cancelMktData(number))
+        elif self._waiting:
+            symbol = next(iter(self._waiting))
+            del self._waiting[symbol]
+            self._open_line(symbol)
+
     def _open_line(self, symbol: str) -> None:
         number = int(self._client.getReqId()) if self.is_connected() else 0
         contract = stock(self._lines[symbol].instrument)
         self._write(lambda client: client.reqMktData(number, contract, "", False, False, []))
-        self._symbols[number] = symbol
-
-    def _close_line(self, number: int) -> None:
-        if self.is_connected():
-            self._write(lambda client: client.cancelMktData(number))
+        self._open[_key(number)] = self._lines[symbol]
 
     # --- callbacks ----------------------------------------------------------------------------
 
     def _callbacks(self) -> Mapping[str, Callable[..., object]]:
         return {
+            **super()._callbacks(),
             "priceSizeTick": lambda number, *tick: self._tick(number, Line.take_price, *tick),
             "tickSize": lambda number, *tick: self._tick(number, Line.take_size, *tick),
             "tickString": lambda number, *tick: self._tick(number, Line.take_text, *tick),
@@ -125,30 +150,51 @@ class IbMarketData(IbSession):
         }
 
     def _tick(self, number: int, take: Callable[..., bool], *tick: float | str) -> None:
-        symbol = self._symbols.get(number)
+        line = self._open.get(_key(number))
+        if line is None:
+            self._snapshot_tick(number, take, *tick)
         # A tick that only repeats is news too: it proves that the price still stands.
-        if symbol is not None and take(self._lines[symbol], *tick):
-            self._changed[symbol] = None
+        elif take(line, *tick):
+            self._changed[line.instrument.symbol] = None
 
     def _packet_processed(self) -> None:
+        super()._packet_processed()
         if self._changed:
-            self.wake.set()
+            self.deliver()
+
+    def _take_fast_path(self) -> None:
+        if not self._fast_receive:
+            return
+        self.receive_problem = unsuited(self._client) or ""
+        if not self.receive_problem:
+            FastReceiver(self._client, self._open, self._changed, self._stream_lost).install()
+
+    def _stream_lost(self, text: str) -> None:
+        self._on_unreadable(text)
+        self.disconnect(text)
 
     def _opened(self) -> None:
+        self._take_fast_path()
         self._write(lambda client: client.reqMarketDataType(LIVE))
 
-    def _closed(self, _reason: str) -> None:
-        self._lines.clear()
-        self._symbols.clear()
-        self._waiting.clear()
-        self._changed.clear()
+    def _closed(self, reason: str) -> None:
+        super()._closed(reason)
+        self.forget_lines()
 
     def _error_received(self, request_id: int, code: int, text: str) -> None:
-        if code in ALL_IS_WELL:
+        if self._question_refused(request_id, code, text):
             return
-        symbol = self._symbols.get(request_id)
-        self._errors.append(ErrorReported(None, code, f"{symbol}: {text}" if symbol else text))
-        if code == CODE_DATA_LOST:
-            self._symbols.clear()
-            self._waiting = dict.fromkeys(self._lines)
-            self._start_opening()
+        line = self._open.get(_key(request_id))
+        symbol = None if line is None else line.instrument.symbol
+        self._notices.append(Notice(symbol, code, text))
+        self.wake.set()
+        if symbol is not None and ends_line(code):
+            # The gateway knows this number no more: cancelling it would be an error of its own.
+            del self._open[_key(request_id)]
+            self._lines.pop(symbol, None)
+            self._changed.pop(symbol, None)
+
+
+def _key(number: int) -> bytes:
+    """Return a line's number as the bytes of a message spell it."""
+    return b"%d" % number

@@ -1,14 +1,23 @@
 """From our orders to the client library's, with nothing left to the gateway's presets."""
 
 from ibloop.adapters.ib.convert import good_till_text
-from ibloop.adapters.ib.lib import Contract
+from ibloop.adapters.ib.lib import Contract, TagValue
 from ibloop.adapters.ib.lib import Order as IbOrder
 from ibloop.core.invariant import InvariantError, invariant
-from ibloop.core.model import Instrument, Order, OrderType, Tif
+from ibloop.core.model import Algo, Instrument, Order, OrderType, Tif
+
+ADAPTIVE_PRIORITY = {
+    Algo.ADAPTIVE_URGENT: "Urgent",
+    Algo.ADAPTIVE_NORMAL: "Normal",
+    Algo.ADAPTIVE_PATIENT: "Patient",
+}
+"""IB's words for the one parameter of its Adaptive algo."""
 
 
 def ib_order(order: Order, account: str, order_id_max: int) -> IbOrder:
     """Return the order as IB takes it: whole shares, explicit type, time in force and account.
+
+    An algo goes with its base type and is told its priority.
 
     Raises: InvariantError for an order id outside 1..``order_id_max``, a quantity that is not a
     positive whole number, or a limit order without a limit.
@@ -28,6 +37,9 @@ def ib_order(order: Order, account: str, order_id_max: int) -> IbOrder:
         if order.limit_price is None:
             raise InvariantError(f"{order.client_order_id} is a LMT order without a limit price")
         made.lmtPrice = float(order.limit_price)
+    if order.algo is not None:
+        made.algoStrategy = "Adaptive"
+        made.algoParams = [TagValue("adaptivePriority", ADAPTIVE_PRIORITY[order.algo])]
     if order.tif is Tif.GTD:
         made.goodTillDate = good_till_text(order.good_till)
     return made

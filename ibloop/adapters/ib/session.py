@@ -18,6 +18,7 @@ from ibloop.adapters.ib.handshake import Handshake, close
 from ibloop.adapters.ib.lib import PacedClient
 from ibloop.adapters.ib.queries import Queries, QueryError, QueryTimeoutError
 from ibloop.adapters.ports import Clock, NotSentError
+from ibloop.core.binding import port_problem
 from ibloop.core.invariant import invariant
 from ibloop.core.model import Moment
 from ibloop.errors import ConfigError, GatewayUnavailableError
@@ -75,6 +76,7 @@ class IbSession:
         self._is_open = False
         self._next_valid_id = 0
         self._proof: Moment | None = None
+        self._skew_s: float | None = None
         self._time_asked_at = -math.inf
         self._prove_lock = asyncio.Lock()
         self._prober: asyncio.Task[None] | None = None
@@ -99,6 +101,9 @@ class IbSession:
         """
         invariant(self._handshake is None and not self.is_connected(), "connect() while connected")
         self.disconnect("reconnecting")
+        # The port is told by a file: what the configuration refuses is refused here as well.
+        if problem := port_problem(self.account, self.port):
+            raise WrongAccountError(f"{problem}; correct `gateway.port` or the gateway's settings")
         _require_time_zones()
         client = PacedClient(SimpleNamespace(**self._wrapper()))
         client.decoder.logger = _decoder_logger(self.client_id, self._on_unreadable)
@@ -145,6 +150,14 @@ class IbSession:
                     f"the gateway at {self.host}:{self.port} takes connections but does not "
                     f"answer ({error}); is its login complete?"
                 ) from None
+
+    def clock_skew_s(self) -> float | None:
+        """Return by how many seconds our clock is ahead of the gateway's, as far as is proven.
+
+        Its time comes in whole seconds and takes a round trip, so up to a second and that trip
+        count as agreement. ``None`` while not connected.
+        """
+        return self._skew_s if self._is_open else None
 
     def global_cancel(self) -> None:
         """Cancel every order of the account, those of other clients and manual ones too.
@@ -250,7 +263,7 @@ class IbSession:
     def _lost(self, reason: str) -> None:
         was_open, self._is_open = self._is_open, False
         self._client = None
-        self._proof = None
+        self._proof = self._skew_s = None
         self._time_asked_at = -math.inf
         if self._prober is not None:
             self._prober.cancel()
@@ -265,8 +278,10 @@ class IbSession:
     def _on_next_valid_id(self, order_id: int) -> None:
         self._next_valid_id = order_id
 
-    def _on_current_time(self, _seconds: int) -> None:
+    def _on_current_time(self, seconds: int) -> None:
         self._proof = self._clock.now()
+        trip_s = max(0.0, asyncio.get_running_loop().time() - self._time_asked_at)
+        self._skew_s = clock_skew_s(self._proof.utc.timestamp() - seconds, trip_s)
         self._queries.end(_TIME)
 
     def _on_connection_closed(self) -> None:
@@ -285,6 +300,14 @@ class IbSession:
     def _on_unreadable(self, text: str) -> None:
         self.unreadable_messages += 1
         self._error_received(-1, CODE_UNREADABLE, text)
+
+
+def clock_skew_s(ahead_s: float, trip_s: float) -> float:
+    """Return by how much two clocks differ for certain, in seconds; 0 when they may agree.
+
+    Args: our time minus the gateway's whole seconds when its answer came; the round trip.
+    """
+    return min(ahead_s, 0.0) + max(ahead_s - 1.0 - trip_s, 0.0)
 
 
 class _DecoderWatch(logging.Handler):

@@ -2,6 +2,9 @@
 
 Live and delayed ticks have different numbers and mean the same; which of the two a line carries
 is its market data type. Tick numbers: IB's "Available Tick Types".
+
+A tick costs what it takes to note it. Numbers become decimals when the state is asked for, which
+is once per packet however many ticks it held, and only those that arrived since the last time.
 """
 
 import math
@@ -9,19 +12,32 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from ibloop.adapters.ib.convert import decimal_of
 from ibloop.core.model import Instrument, MarketDataType
 from ibloop.core.quotes import TickState
 
 _LIVE_PRICES = {1: "bid", 2: "ask", 4: "last", 6: "high", 7: "low", 9: "close", 14: "open"}
 _DELAYED_PRICES = {66: "bid", 67: "ask", 68: "last", 72: "high", 73: "low", 75: "close", 76: "open"}
-_PRICES: Final = _LIVE_PRICES | _DELAYED_PRICES
+PRICES: Final = _LIVE_PRICES | _DELAYED_PRICES
+"""Price ticks of use, by their number: the name of what they tell."""
+
 _LIVE_SIZES = {0: "bid_size", 3: "ask_size", 5: "last_size", 8: "volume"}
 _DELAYED_SIZES = {69: "bid_size", 70: "ask_size", 71: "last_size", 74: "volume"}
-_SIZES: Final = _LIVE_SIZES | _DELAYED_SIZES
-_SIZE_BESIDE: Final = {"bid": "bid_size", "ask": "ask_size", "last": "last_size"}
-_TIMES: Final = frozenset({45, 88})
-_HALTED: Final = 49
+SIZES: Final = _LIVE_SIZES | _DELAYED_SIZES
+"""Size ticks of use, by their number: the name of what they tell."""
+
+SIZE_BESIDE: Final = {"bid": "bid_size", "ask": "ask_size", "last": "last_size"}
+"""Prices whose message carries a size as well, and the name of that size."""
+
+_NUMBERS: Final = (*_LIVE_PRICES.values(), *_LIVE_SIZES.values())
+
+NUMBER_MIN, NUMBER_MAX = 1e-18, 1e18
+"""Whatever is outside cannot be published, and is no price or size of anything."""
+
+TIMES: Final = frozenset({45, 88})
+"""Text ticks that are the time of the last trade."""
+
+HALTED: Final = 49
+"""The generic tick that tells whether trading is halted."""
 
 _TYPES: Final = {
     1: MarketDataType.LIVE,
@@ -32,44 +48,54 @@ _TYPES: Final = {
 
 
 class Line:
-    """The present state of one instrument. Each ``take_*`` returns whether the tick was of use."""
+    """The present state of one instrument. Each ``take_*`` returns whether the tick was of use.
+
+    ``news`` holds the numbers that arrived since the last :meth:`state`, as IB sent them;
+    ``news_time`` the digits of the last trade's time, at most ten of them. The fast receive path
+    writes both without a call.
+    """
+
+    __slots__ = ("_event_time", "_halted", "_numbers", "_type", "instrument", "news", "news_time")
 
     def __init__(self, instrument: Instrument) -> None:
         """Begin with nothing known."""
         self.instrument = instrument
-        self._numbers: dict[str, Decimal | None] = {}
+        self.news: dict[str, float] = {}
+        self.news_time: bytes | None = None
+        self._numbers: dict[str, Decimal | None] = dict.fromkeys(_NUMBERS)
         self._halted: bool | None = None
         self._event_time: datetime | None = None
         self._type = MarketDataType.LIVE
 
     def take_price(self, tick_type: int, price: float, size: float) -> bool:
         """Take a price and the size beside it; -1, 0 and NaN mean that there is none."""
-        name = _PRICES.get(tick_type)
+        name = PRICES.get(tick_type)
         if name is None:
             return False
-        self._numbers[name] = _positive(price)
-        if name in _SIZE_BESIDE:
-            self._numbers[_SIZE_BESIDE[name]] = _positive(size)
+        self.news[name] = price
+        if name in SIZE_BESIDE:
+            self.news[SIZE_BESIDE[name]] = size
         return True
 
     def take_size(self, tick_type: int, size: float) -> bool:
         """Take a size or the day's volume, in shares."""
-        name = _SIZES.get(tick_type)
+        name = SIZES.get(tick_type)
         if name is None:
             return False
-        self._numbers[name] = _positive(size)
+        self.news[name] = size
         return True
 
     def take_text(self, tick_type: int, text: str) -> bool:
         """Take the time of the last trade, in seconds since 1970."""
-        if tick_type not in _TIMES or not text.isascii() or not text.isdigit():
+        if tick_type not in TIMES or not text.isascii() or not text.isdigit():
             return False
         self._event_time = datetime.fromtimestamp(int(text), UTC)
+        self.news_time = None
         return True
 
     def take_generic(self, tick_type: int, value: float) -> bool:
         """Take the halt state: 0 trading, 1 and 2 halted, -1 not known."""
-        if tick_type != _HALTED:
+        if tick_type != HALTED:
             return False
         self._halted = None if math.isnan(value) or value < 0 else value > 0
         return True
@@ -83,29 +109,28 @@ class Line:
 
     def state(self) -> TickState:
         """Return everything known, merged; missing is ``None``."""
-        get = self._numbers.get
+        for name, number in self.news.items():
+            self._numbers[name] = _positive(number)
+        self.news.clear()
+        if self.news_time is not None:
+            self._event_time = datetime.fromtimestamp(int(self.news_time), UTC)
+            self.news_time = None
+        instrument = self.instrument
         return TickState(
-            symbol=self.instrument.symbol,
-            con_id=self.instrument.con_id,
+            symbol=instrument.symbol,
+            con_id=instrument.con_id,
             market_data_type=self._type,
             event_time=self._event_time,
-            bid=get("bid"),
-            ask=get("ask"),
-            last=get("last"),
-            close=get("close"),
-            open=get("open"),
-            high=get("high"),
-            low=get("low"),
-            bid_size=get("bid_size"),
-            ask_size=get("ask_size"),
-            last_size=get("last_size"),
-            volume=get("volume"),
             halted=self._halted,
-            currency=self.instrument.currency,
+            currency=instrument.currency,
             exchange="SMART",
+            **self._numbers,
         )
 
 
 def _positive(number: float) -> Decimal | None:
-    found = decimal_of(number)
-    return found if found is not None and found > 0 else None
+    """Return a price or size as its shortest decimal; ``None`` for none, NaN, unset, nonsense."""
+    if not NUMBER_MIN <= number <= NUMBER_MAX:
+        return None
+    whole = int(number)
+    return Decimal(whole) if whole == number else Decimal(repr(number))

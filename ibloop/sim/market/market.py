@@ -72,7 +72,12 @@ class Shock:
 
 
 class Market:
-    """Quotes for every instrument of the samples at any simulated moment."""
+    """Quotes for every instrument of the samples at any simulated moment.
+
+    With `sampling` every quote that nobody fixed comes from what :meth:`sampled` returns.
+    """
+
+    sampling = True
 
     def __init__(
         self, samples: Samples, *, seed: int, start: date, depth_samples: int = DEPTH_SAMPLES

@@ -93,7 +93,7 @@ class Boards:
 
     def _make(self, con_id: int) -> Board | None:
         market, moment = self._world.market, self._world.moment()
-        if con_id in market.pins:
+        if con_id in market.pins or not market.sampling:
             quote = self._world.quote_of(con_id)
             return _of_quote(quote, moment.phase) if quote else None
         sampled = market.sampled(con_id, moment)

@@ -22,7 +22,7 @@ from ibloop.core.events import (
     OrderReported,
 )
 from ibloop.core.invariant import InvariantError
-from ibloop.core.model import OrderType, Side, Tif
+from ibloop.core.model import Algo, OrderType, Side, Tif
 
 RESTING = Decimal(1)
 
@@ -91,6 +91,59 @@ def test_every_field_of_an_order_is_explicit(play: Any, log_of: Any, make_order:
         assert "20300102-15:04:05" in limited
         assert market[16:22] == ["BUY", "10", "MKT", "", "", "DAY"]
         assert not any(field.startswith("20") and "-" in field for field in market)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("algo", "word"),
+    [
+        (Algo.ADAPTIVE_URGENT, "Urgent"),
+        (Algo.ADAPTIVE_NORMAL, "Normal"),
+        (Algo.ADAPTIVE_PATIENT, "Patient"),
+    ],
+)
+def test_an_adaptive_order_is_sent_as_one_and_filled(
+    play: Any, log_of: Any, make_order: Any, algo: Algo, word: str
+) -> None:
+    """Strategy, its one parameter and DAY are on the wire; it works like its base type."""
+
+    async def scenario(bench: Any) -> None:
+        broker, log, next_id = await connected(bench, log_of, port=bench.proxy.port)
+        ibm = bench.instrument("IBM")
+        limited = make_order(ibm, next_id, algo=algo, tif=Tif.DAY)
+        market = replace(
+            make_order(ibm, next_id + 1, algo=algo, tif=Tif.DAY, limit_price=None),
+            order_type=OrderType.MKT,
+        )
+        for order in (limited, market):
+            broker.place(order, ibm)
+            ref = order.client_order_id
+            await log.first(OrderReported, client_order_id=ref, ib_status="Filled")
+        for fields in (f for f in bench.proxy.received if f[0] == "3"):
+            at = fields.index("Adaptive")
+            assert fields[at : at + 4] == ["Adaptive", "1", "adaptivePriority", word]
+            assert fields[21] == "DAY"
+
+    play(scenario)
+
+
+def test_an_adaptive_order_that_rests_can_be_cancelled(
+    play: Any, log_of: Any, make_order: Any
+) -> None:
+    """That is how it dies at the deadline: it has no expiry of its own."""
+
+    async def scenario(bench: Any) -> None:
+        broker, log, next_id = await connected(bench, log_of)
+        ibm = bench.instrument("IBM")
+        order = make_order(
+            ibm, next_id, algo=Algo.ADAPTIVE_PATIENT, tif=Tif.DAY, limit_price=RESTING
+        )
+        broker.place(order, ibm)
+        ref = order.client_order_id
+        await log.first(OrderReported, client_order_id=ref, ib_status="Submitted")
+        broker.cancel(order)
+        await log.first(OrderReported, client_order_id=ref, ib_status="Cancelled")
 
     play(scenario)
 

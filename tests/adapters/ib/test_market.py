@@ -1,13 +1,15 @@
 """The stream's connection: lines open, merge, close and come back."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from ibloop.adapters.ib import fallback
 from ibloop.adapters.ib.market import LINES_PER_BATCH
-from ibloop.core.model import Instrument, MarketDataType
+from ibloop.core.model import Instrument, MarketDataType, QuoteSource
 from ibloop.errors import GatewayUnavailableError
 
 
@@ -107,31 +109,41 @@ def test_an_unsubscribed_symbol_is_silent(play: Any, until: Any) -> None:
 
 
 def test_errors_name_their_symbol(play: Any, until: Any) -> None:
-    """A refused line is told with its symbol; good news about data farms is no error."""
+    """A refused line is told with its symbol and is gone; the system's errors have none."""
 
     async def scenario(bench: Any) -> None:
         market = await connected(bench)
         tick, lot = Decimal("0.01"), Decimal(1)
-        market.subscribe([Instrument("NOPE", 424242, "x", "NYSE", "USD", tick, lot, "x", None)])
+        nope = Instrument("NOPE", 424242, "x", "NYSE", "USD", tick, lot, "x", None)
+        market.errors()
+        market.subscribe([nope])
         errors = await until(market.errors, "an error")
-        assert [(error.code, error.ib_order_id) for error in errors] == [(200, None)]
-        assert errors[0].text.startswith("NOPE: ")
+        assert [(error.symbol, error.code) for error in errors] == [("NOPE", 200)]
         assert market.errors() == []
+        market.unsubscribe(["NOPE"])
+        market.subscribe([nope])
+        await until(market.errors, "the error again")
+        assert requests(bench, "2") == []  # a number the gateway does not know is not cancelled
         bench.proxy.inject(4, 2, -1, 1100, "Connectivity lost", "")
-        assert [error.code for error in await until(market.errors, "the system's error")] == [1100]
+        errors = await until(market.errors, "the system's error")
+        assert [(error.symbol, error.code) for error in errors] == [(None, 1100)]
 
     play(scenario)
 
 
-def test_lost_subscriptions_are_renewed(play: Any, until: Any) -> None:
-    """After 1101 the gateway has forgotten every line: each is opened again under a new number."""
+def test_forgotten_lines_are_opened_again_from_nothing(play: Any, until: Any) -> None:
+    """After 1101 each line gets a new number and a new state, and no number is cancelled."""
 
     async def scenario(bench: Any) -> None:
         market = await connected(bench)
-        market.subscribe([bench.instrument("AAPL"), bench.instrument("IBM")])
+        both = [bench.instrument("AAPL"), bench.instrument("IBM")]
+        market.subscribe(both)
         await until(lambda: len(requests(bench, "1")) == 2, "both lines")
-        bench.proxy.inject(4, 2, -1, 1101, "restored - data lost", "")
+        await until(lambda: {s.symbol for s in market.updates()} & {"IBM"}, "ticks")
+        market.forget_lines()
+        market.subscribe(both)
         await until(lambda: len(requests(bench, "1")) == 4, "both lines again")
+        assert requests(bench, "2") == []
         numbers = [fields[2] for fields in requests(bench, "1")]
         assert len(set(numbers)) == 4
         bids: set[Decimal | None] = set()
@@ -170,5 +182,221 @@ def test_a_new_connection_begins_without_lines(play: Any, until: Any) -> None:
         assert len(requests(bench, "1")) == 1
         market.subscribe([aapl])
         await until(market.updates, "a tick again")
+
+    play(scenario)
+
+
+def test_a_reopened_line_knows_nothing_of_the_old_one(play: Any, until: Any) -> None:
+    """The first tick of a new line is not merged into prices from before the gap."""
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        aapl = bench.instrument("AAPL")
+        market.subscribe([aapl])
+        await until(market.updates, "a tick")
+        bench.proxy.muted = {1}
+        market.unsubscribe(["AAPL"])
+        market.subscribe([aapl])
+        await until(lambda: len(requests(bench, "1")) == 2, "the line again")
+        number = requests(bench, "1")[1][2]
+        bench.proxy.inject(1, 6, number, 1, 11.5, 100, 0)
+        (state,) = await until(market.updates, "its first tick")
+        assert (state.bid, state.ask, state.last, state.close) == (
+            Decimal("11.5"),
+            None,
+            None,
+            None,
+        )
+
+    play(scenario)
+
+
+def test_closing_comes_before_opening_at_the_same_pace(play: Any, until: Any) -> None:
+    """Lines are given back first, so that never more are open than allowed, and not in a burst."""
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        symbols = [i.symbol for i in bench.sim.gateway.world.samples.instruments.values()]
+        half = len(symbols) // 2
+        market.subscribe([bench.instrument(symbol) for symbol in symbols[:half]])
+        await until(lambda: len(requests(bench, "1")) == half, "half of the lines")
+        before = len(bench.proxy.received)
+        market.unsubscribe(symbols[:half])
+        market.subscribe([bench.instrument(symbol) for symbol in symbols[half:]])
+        await until(lambda: requests(bench, "2"), "the first closed")
+        assert len(requests(bench, "2")) <= 2 * LINES_PER_BATCH
+        await until(lambda: len(requests(bench, "1")) == len(symbols), "the other half")
+        kinds = [f[0] for f in bench.proxy.received[before:] if f[0] in {"1", "2"}]
+        assert kinds == ["2"] * half + ["1"] * (len(symbols) - half)
+
+    play(scenario)
+
+
+async def answer(market: Any, until: Any) -> Any:
+    """Wait for the answer to a single question."""
+    (found,) = await until(market.answers, "an answer")
+    return found
+
+
+def test_a_snapshot_is_one_whole_state(play: Any, until: Any) -> None:
+    """A single price is asked for and answered without a line of its own."""
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        assert market.ask_snapshot(bench.instrument("AAPL"))
+        found = await answer(market, until)
+        assert (found.symbol, found.source, found.problem) == ("AAPL", QuoteSource.SNAPSHOT, "")
+        assert 0 < found.state.bid < found.state.ask
+        assert found.state.last > 0
+        assert found.state.close > 0
+        assert market.updates() == []
+
+    play(scenario)
+
+
+def test_a_snapshot_is_taken_as_soon_as_it_says_enough(play: Any, until: Any) -> None:
+    """IB takes up to 11 s to end one: bid, ask and last are enough, and its line is given back."""
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        bench.proxy.muted = {1}
+        market.ask_snapshot(bench.instrument("AAPL"))
+        await until(lambda: requests(bench, "1"), "the question")
+        number = requests(bench, "1")[0][2]
+        for tick, price in ((1, 10.5), (2, 10.75)):
+            bench.proxy.inject(1, 6, number, tick, price, 100, 0)
+        await market.prove()
+        assert market.answers() == []
+        bench.proxy.inject(1, 6, number, 4, 10.5, 100, 0)
+        found = await answer(market, until)
+        assert (found.state.bid, found.state.last) == (Decimal("10.5"), Decimal("10.5"))
+        await until(lambda: requests(bench, "2"), "the line given back")
+        bench.proxy.inject(57, 1, number)
+        await market.prove()
+        assert market.answers() == []
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("code", "ends"), [(200, True), (354, True), (10197, True), (10167, False), (10090, False)]
+)
+def test_a_refused_snapshot_says_why(code: int, ends: bool, play: Any, until: Any) -> None:
+    """An error ends it with the code; notices that data comes all the same do not."""
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        bench.proxy.muted = {1}
+        market.ask_snapshot(bench.instrument("AAPL"))
+        await until(lambda: requests(bench, "1"), "the question")
+        bench.proxy.inject(4, 2, requests(bench, "1")[0][2], code, "so it is", "")
+        await market.prove()
+        found = market.answers()
+        assert [(a.state, a.problem, a.code) for a in found] == (
+            [(None, f"{code} so it is", code)] if ends else []
+        )
+        assert not [error for error in market.errors() if error.code == code]
+
+    play(scenario)
+
+
+def test_an_empty_snapshot_is_no_price(play: Any, until: Any) -> None:
+    """An end without a price answers with nothing but the reason."""
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        bench.proxy.muted = {1}
+        market.ask_snapshot(bench.instrument("AAPL"))
+        await until(lambda: requests(bench, "1"), "the question")
+        number = requests(bench, "1")[0][2]
+        bench.proxy.inject(1, 6, number, 1, -1.0, 0, 0)
+        bench.proxy.inject(57, 1, number)
+        found = await answer(market, until)
+        assert (found.state, found.problem) == (None, "the snapshot was empty")
+
+    play(scenario)
+
+
+def test_an_unanswered_snapshot_ends_with_time(
+    play: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while what has come counts, and nothing is nothing."""
+    monkeypatch.setattr(fallback, "SNAPSHOT_S_MAX", 0.3)
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        bench.proxy.muted = {1}
+        for symbol in ("AAPL", "IBM"):
+            market.ask_snapshot(bench.instrument(symbol))
+        await until(lambda: len(requests(bench, "1")) == 2, "the questions")
+        bench.proxy.inject(1, 6, requests(bench, "1")[1][2], 4, 10.5, 100, 0)
+        found = {}
+        while len(found) < 2:
+            found |= {answer.symbol: answer for answer in await until(market.answers, "answers")}
+        assert found["AAPL"].problem == "no snapshot within 0.3 s"
+        assert found["IBM"].state.last == Decimal("10.5")
+        await until(lambda: len(requests(bench, "2")) == 2, "both given back")
+
+    play(scenario)
+
+
+def test_there_is_room_for_ten_snapshots(play: Any) -> None:
+    """Each takes a market data line: more have to wait."""
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        bench.proxy.muted = {1}
+        aapl = bench.instrument("AAPL")
+        asked = [market.ask_snapshot(aapl) for _ in range(12)]
+        assert asked == [True] * 10 + [False] * 2
+
+    play(scenario)
+
+
+def test_history_is_the_last_bar_with_its_time(play: Any, until: Any) -> None:
+    """The last price traded, as old as its bar began, of a kind that prices no order."""
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        asked = datetime.now(UTC)
+        assert market.ask_history(bench.instrument("AAPL"))
+        found = await answer(market, until)
+        assert (found.source, found.problem) == (QuoteSource.HISTORY, "")
+        state = found.state
+        assert state.last > 0
+        assert (state.bid, state.ask, state.close) == (None, None, None)
+        assert state.market_data_type is MarketDataType.DELAYED_FROZEN
+        assert asked - timedelta(days=5) < state.event_time <= asked + timedelta(minutes=1)
+
+    play(scenario)
+
+
+def test_history_is_asked_for_sparingly(play: Any, until: Any) -> None:
+    """Once in five minutes for a symbol, and three at once: IB refuses 60 in ten minutes."""
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        bench.proxy.muted = {20}
+        symbols = ["AAPL", "AAPL", "IBM", "MSFT", "GOOG"]
+        asked = [market.ask_history(bench.instrument(symbol)) for symbol in symbols]
+        assert asked == [True, False, True, True, False]
+        market.disconnect()
+        await until(lambda: not market._histories, "their end")
+
+    play(scenario)
+
+
+def test_refused_history_says_why(play: Any, until: Any) -> None:
+    """No data, or pacing: an answer without a price, and no error of the stream."""
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        bench.fault("historical_pacing", times=0)
+        market.errors()
+        market.ask_history(bench.instrument("AAPL"))
+        found = await answer(market, until)
+        assert found.state is None
+        assert "162" in found.problem
+        assert [error for error in market.errors() if error.code == 162] == []
 
     play(scenario)

@@ -14,7 +14,7 @@ from ibloop.adapters.ib.errors import (
     GatewaySilentError,
     WrongAccountError,
 )
-from ibloop.adapters.ib.session import REQUEST_ID_FIRST
+from ibloop.adapters.ib.session import REQUEST_ID_FIRST, clock_skew_s
 from ibloop.adapters.ports import NotSentError
 from ibloop.errors import GatewayUnavailableError
 
@@ -50,6 +50,63 @@ def test_a_gateway_with_other_accounts_is_refused(play: Any, accounts: tuple[str
             assert other.is_connected()
 
     play(scenario, accounts)
+
+
+@pytest.mark.parametrize(("account", "port"), [("DU1234567", 4001), ("U1234567", 7497)])
+def test_a_port_that_contradicts_the_account_is_not_even_tried(
+    play: Any, account: str, port: int
+) -> None:
+    """Whatever a file says where the gateway is: paper does not go to a live port (P9)."""
+
+    async def scenario(bench: Any) -> None:
+        session = bench.session(account=account, port=port)
+        with pytest.raises(WrongAccountError, match=f"does not go to the .* port {port}"):
+            await session.connect()
+        assert not session.is_connected()
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(("seconds", "side"), [(75, -1), (-75, 1)])
+def test_the_brokers_clock_is_compared_with_ours(
+    play: Any, until: Any, seconds: int, side: int
+) -> None:
+    """Its time comes with every proof; a difference is seen with the next one, and its end."""
+
+    async def scenario(bench: Any) -> None:
+        session = bench.session()
+        assert session.clock_skew_s() is None
+        await session.connect()
+        assert session.clock_skew_s() == 0
+        bench.control("POST", "/fault", name="clock_skew", seconds=seconds)
+        await until(lambda: abs(session.clock_skew_s()) > 70, "the difference")
+        assert session.clock_skew_s() * side == pytest.approx(75, abs=4)
+        bench.control("POST", "/fault", name="clear")
+        await until(lambda: session.clock_skew_s() == 0, "agreement")
+        session.disconnect()
+        assert session.clock_skew_s() is None
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "trip_s", "skew_s"),
+    [
+        (0.0, 0.0, 0.0),
+        (0.99, 0.0, 0.0),
+        (1.0, 0.0, 0.0),
+        (3.5, 0.0, 2.5),
+        (3.5, 1.5, 1.0),
+        (1.5, 1.0, 0.0),
+        (-0.5, 0.2, -0.5),
+        (-60.0, 3.0, -60.0),
+    ],
+)
+def test_a_whole_second_and_the_trip_are_no_difference(
+    ahead_s: float, trip_s: float, skew_s: float
+) -> None:
+    """Only what neither the cut second nor the way of the answer explains is a skew."""
+    assert clock_skew_s(ahead_s, trip_s) == skew_s
 
 
 def test_a_used_client_id_is_told_at_once(play: Any) -> None:

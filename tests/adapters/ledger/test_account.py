@@ -62,6 +62,16 @@ def test_account_values_read_back(ledger: Ledger, make: Any) -> None:
         assert account.values(ledger.db) == values
 
 
+def test_what_the_broker_no_longer_tells_is_not_kept(ledger: Ledger, make: Any) -> None:
+    """Settled cash and day trades of last week would pass for those of today."""
+    plain = AccountValues(make.account, Decimal(5), Decimal(4), make.at(1))
+    told = replace(plain, settled_cash=Decimal("-3.5"), day_trades_left=-1)
+    for values in (told, plain):
+        with ledger.transaction() as tx:
+            account.store_values(tx, values, make.at(2))
+        assert account.values(ledger.db) == values
+
+
 def test_a_symbol_means_one_contract(ledger: Ledger, make: Any) -> None:
     """A change of meaning is audited; two symbols never mean the same contract."""
     contract = account.Contract("AAA", 1, "NYSE", "USD", Decimal("0.01"), make.t0)

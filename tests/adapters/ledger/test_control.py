@@ -1,4 +1,4 @@
-"""Halts, commands, guard evaluations, alerts, arming, snapshots."""
+"""Halts, commands, guard evaluations, alerts, snapshots."""
 
 import hashlib
 from dataclasses import replace
@@ -10,7 +10,6 @@ import pytest
 
 from ibloop.adapters.ledger import (
     alerts,
-    arming,
     audit,
     commands,
     guard_state,
@@ -20,9 +19,8 @@ from ibloop.adapters.ledger import (
 )
 from ibloop.adapters.ledger.commands import CommandStatus
 from ibloop.adapters.ledger.connection import IntegrityError, Ledger
-from ibloop.adapters.ledger.values import insert_sql
 from ibloop.core.invariant import InvariantError
-from ibloop.core.model import HaltLevel, Moment
+from ibloop.core.model import HaltLevel
 
 
 def test_the_severest_halt_counts(ledger: Ledger, make: Any) -> None:
@@ -141,41 +139,6 @@ def test_an_alert_is_raised_once_for_a_key(ledger: Ledger, make: Any) -> None:
     assert (found[0].next_try_at, found[0].delivered_at) == (make.at(1), None)
     with pytest.raises(ValueError, match="loud"):
         alert(None, "loud")
-
-
-@pytest.mark.parametrize(
-    ("changes", "is_armed"),
-    [
-        ({}, True),
-        ({"disarmed_at": "2026-11-20T15:30:00.000Z"}, False),
-        ({"runs_left": 0}, False),
-        ({"expires_at": "2026-11-20T15:30:10.000Z"}, False),
-        ({"expires_boottime_ns": 10}, False),
-        ({"boot_id": "b" * 32}, False),
-    ],
-)
-def test_arming_ends_by_itself(
-    ledger: Ledger, make: Any, changes: dict[str, object], is_armed: bool
-) -> None:
-    """Withdrawn, used up, run out by either clock, or rebooted: not armed."""
-    row = {
-        "account": make.account,
-        "armed_by": "ann",
-        "armed_at": "2026-11-20T15:00:00.000Z",
-        "expires_at": "2026-11-20T17:00:00.000Z",
-        "expires_boottime_ns": 11,
-        "boot_id": "a" * 32,
-        "config_hash": "c0ffee",
-        "build": "0.1.0",
-        "order_value_usd_max": "50000",
-        "runs_left": 1,
-        **changes,
-    }
-    with ledger.transaction() as tx:
-        tx.execute(insert_sql("arming", tuple(row)), row)
-    now = Moment(make.at(10), 10, "a" * 32)
-    assert arming.is_armed(ledger.db, make.account, now) is is_armed
-    assert not arming.is_armed(ledger.db, "DU7654321", now)
 
 
 def test_the_same_decision_is_frozen_once(ledger: Ledger, make: Any) -> None:

@@ -258,3 +258,36 @@ def test_any_order_of_reports_gives_the_same_ledger(
     # The state may differ: a correction can take back the fill that moved it.
     totals = (expected.filled_quantity, expected.avg_fill_price)
     assert (found.filled_quantity, found.avg_fill_price) == totals
+
+
+def test_an_execution_identifies_an_order_without_acknowledgement(sent: Ledger, make: Any) -> None:
+    """Its permId is adopted once, with a line in the audit log, and stays."""
+    assert order(sent).perm_id is None
+    record(sent, make, make.execution("e1.01"))
+    assert order(sent).perm_id == 7001
+    record(sent, make, replace(make.execution("e2.01"), perm_id=7002))
+    assert order(sent).perm_id == 7001
+    told = [row for row in audit.of_subject(sent.db, REF) if row.event == "order.identified"]
+    assert [row.payload for row in told] == [{"perm_id": 7001, "source": "execution"}]
+
+
+def test_two_perm_ids_at_once_identify_nothing(sent: Ledger, make: Any) -> None:
+    """Two orders carry one reference then: that is for evidence to judge, not for a fill."""
+    both = (make.execution("e1.01"), replace(make.execution("e2.01"), perm_id=7002))
+    with sent.transaction() as tx:
+        fills.record_all(tx, both, make.at(6), "executor")
+    assert order(sent).perm_id is None
+
+
+def test_an_order_that_was_never_sent_is_not_identified(ledger: Ledger, make: Any) -> None:
+    """Whoever filled it: it stays a contradiction, which stops the account."""
+    make.planned(ledger)
+    record(ledger, make, make.execution("e1.01"))
+    assert order(ledger).perm_id is None
+
+
+def test_foreign_symbols_are_those_of_others_since(sent: Ledger, make: Any) -> None:
+    """Ours do not count, nor what came before."""
+    record(sent, make, make.execution("e1.01"), make.execution("e2.01", ref="", symbol="BBB"))
+    assert fills.foreign_symbols_after(sent.db, make.at(5)) == {"BBB"}
+    assert fills.foreign_symbols_after(sent.db, make.at(6)) == frozenset()

@@ -15,7 +15,7 @@ from ibloop.adapters.ledger.commands import CommandStatus
 from ibloop.adapters.ledger.connection import IntegrityError, Ledger, schema_sql
 from ibloop.adapters.ledger.values import decimal_text, parse_decimal
 from ibloop.core.lifecycle import OrderState, RunState
-from ibloop.core.model import HaltLevel, Mode, OrderType, Side, Tif
+from ibloop.core.model import Algo, HaltLevel, Mode, OrderType, Side, Tif
 from ibloop.errors import LedgerError
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "ledger.md"
@@ -120,6 +120,7 @@ def test_another_account_cannot_enter(ledger: Ledger, make: Any) -> None:
         ("trade_orders", "side", list(Side)),
         ("trade_orders", "order_type", list(OrderType)),
         ("trade_orders", "tif", list(Tif)),
+        ("trade_orders", "algo", list(Algo)),
         ("halts", "level", list(HaltLevel)),
         ("commands", "status", list(CommandStatus)),
         ("alerts", "severity", list(Severity)),

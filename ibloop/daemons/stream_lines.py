@@ -1,0 +1,267 @@
+"""The stream's lines: one record a symbol, moved by what happens, and what it asks for in turn.
+
+The rules are in ``core.lines``; here they meet the connection. Nothing here writes files.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from ibloop import log
+from ibloop.core.lines import (
+    CARRIES_NOTHING,
+    CODE_COMPETING,
+    CODE_NO_SECURITY,
+    MISSED,
+    LineEvent,
+    LineRecord,
+    LineState,
+    advance,
+    agrees,
+    favourite,
+    is_dead,
+    is_due,
+    is_refused,
+    is_silent,
+    needs_refresh,
+    new_rates,
+    ordered,
+    patience_s,
+    with_known,
+)
+from ibloop.core.model import Instrument, MarketDataType, QuoteSource
+from ibloop.core.quotes import TickState
+from ibloop.core.stream import Answer, Notice
+from ibloop.daemons.link import Session
+
+TOGETHER_S = 2.0
+"""Lines whose last ticks are this close together have stopped together."""
+
+_log = log.get(__name__)
+
+
+class MarketData(Session, Protocol):
+    """One IB session that delivers ticks; a new connection begins without lines.
+
+    ``wake`` is set when one of the three fetching methods would return something;
+    ``receive_problem`` says why the fast receive path is not taken, empty when it is or need not.
+    ``deliver`` is called at the end of a packet with ticks, in place of setting ``wake``.
+    """
+
+    receive_problem: str
+    deliver: Callable[[], None]
+
+    def proof_age_s(self) -> float:
+        """Return the seconds since the gateway last answered a round trip; inf if never."""
+        ...
+
+    def subscribe(self, instruments: Sequence[Instrument]) -> None:
+        """Add market data lines, paced."""
+        ...
+
+    def unsubscribe(self, symbols: Sequence[str]) -> None:
+        """Give lines back, paced."""
+        ...
+
+    def forget_lines(self) -> None:
+        """Forget all lines without giving them back: the gateway has forgotten them."""
+        ...
+
+    def ask_snapshot(self, instrument: Instrument) -> bool:
+        """Ask for one price; return False when there is no room for another question."""
+        ...
+
+    def ask_history(self, instrument: Instrument) -> bool:
+        """Ask for the last bar; return False when IB's limits leave no room for it now."""
+        ...
+
+    def updates(self) -> list[TickState]:
+        """Return the symbols that changed since the last call, each with its latest state."""
+        ...
+
+    def errors(self) -> list[Notice]:
+        """Return the system and subscription errors since the last call."""
+        ...
+
+    def answers(self) -> list[Answer]:
+        """Return what came of single questions since the last call."""
+        ...
+
+
+class LineBook:
+    """The records of all lines, foremost first, and what their symbols last said."""
+
+    def __init__(self, market: MarketData) -> None:
+        """Begin with no line."""
+        self._market = market
+        self.records: dict[str, LineRecord] = {}
+        self.latest: dict[str, TickState] = {}
+        self._heard_ns: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._rates: dict[str, float] = {}
+        self._counted_ns = 0
+        self.last_tick_ns = 0
+
+    def clear(self) -> None:
+        """Forget everything: the connection is gone, and its lines with it."""
+        self.records = {}
+        self.latest.clear()
+        self._heard_ns.clear()
+        self._counts.clear()
+
+    def follow(self, lines: Mapping[str, Instrument], now_ns: int) -> None:
+        """Bring the lines in step with what is wanted, in its order."""
+        gone = [s for s, record in self.records.items() if lines.get(s) != record.instrument]
+        new = [i for s, i in lines.items() if s in gone or s not in self.records]
+        if gone:
+            self._market.unsubscribe(gone)
+            for symbol in gone:
+                for known in (self.latest, self._heard_ns, self._counts, self._rates):
+                    known.pop(symbol, None)
+        fresh = {item.symbol: ordered(item, now_ns) for item in new}
+        self.records = {s: fresh.get(s) or self.records[s] for s in lines}
+        if new:
+            self._market.subscribe(new)
+        if gone or new:
+            _log.info("stream.subscribed", added=len(new), removed=len(gone), lines=len(lines))
+
+    def order_anew(self, symbols: Sequence[str], now_ns: int) -> None:
+        """Give lines back and order them again: what comes is complete, and nothing is left over.
+
+        What the old line had said is forgotten, or the first tick of the new one would be merged
+        into prices from before the gap.
+        """
+        self._market.unsubscribe(symbols)
+        for symbol in symbols:
+            self.latest.pop(symbol, None)
+            self.note(symbol, LineEvent.ORDERED, now_ns)
+        self._market.subscribe([self.records[symbol].instrument for symbol in symbols])
+
+    def take(self, state: TickState, now_ns: int) -> bool:
+        """Note a tick; return False when its symbol is no longer wanted."""
+        symbol = state.symbol
+        record = self.records.get(symbol)
+        if record is None:
+            return False
+        self.latest[symbol] = state
+        self._heard_ns[symbol] = self.last_tick_ns = now_ns
+        self._counts[symbol] = self._counts.get(symbol, 0) + 1
+        if record.state is not LineState.LIVE:
+            self.note(symbol, LineEvent.TICKED, now_ns)
+        return True
+
+    def note(
+        self, symbol: str, event: LineEvent, now_ns: int, reason: str = "", code: int = 0
+    ) -> None:
+        """Let something happen to a line; symbols without one are ignored."""
+        old = self.records.get(symbol)
+        if old is None:
+            return
+        new = self.records[symbol] = advance(old, event, now_ns, reason, code)
+        if new.state in CARRIES_NOTHING and new.state is not old.state:
+            _log.warning("stream.line_failed", symbol=symbol, state=new.state, reason=new.reason)
+        elif old.state in CARRIES_NOTHING and new.state is LineState.LIVE:
+            _log.info("stream.line_recovered", symbol=symbol)
+
+    def answered(self, answer: Answer, now_ns: int) -> TickState | None:
+        """Note what came of a single question; return the price to publish, if there is one.
+
+        None where the line itself is fresher, or has just been asked and is about to say it all.
+        """
+        symbol = answer.symbol
+        if symbol not in self.records:
+            return None
+        if answer.source is QuoteSource.HISTORY:
+            return answer.state if self.records[symbol].reason else None
+        line = self.latest.get(symbol)
+        if answer.state is None:
+            self.note(symbol, LineEvent.UNANSWERED, now_ns, answer.problem, answer.code)
+            if self.records[symbol].reason:
+                self._market.ask_history(self.records[symbol].instrument)
+            return None
+        same = agrees(line, answer.state)
+        self.note(symbol, LineEvent.CONFIRMED if same else LineEvent.CONTRADICTED, now_ns)
+        record = self.records[symbol]
+        if record.state is LineState.LIVE or (
+            record.state is LineState.ASKED and not record.reason
+        ):
+            return None
+        if record.state is LineState.QUIET:
+            self._heard_ns[symbol] = now_ns
+        return with_known(answer.state, line)
+
+    # --- in turn ----------------------------------------------------------------------------------
+
+    def ask_the_silent(self, now_ns: int, silence_s: float, opened_ns: int) -> None:
+        """Ask about every line that has been silent for too long, as far as there is room.
+
+        Args: how long a line may be silent; when the session opened for us.
+        """
+        self._count(now_ns)
+        best = favourite(self._rates, list(self.records))
+        for symbol, record in list(self.records.items()):
+            patience = patience_s(self._rates[best], silence_s) if symbol == best else silence_s
+            heard_ns = self._heard_ns.get(symbol, 0)
+            if not is_silent(record, heard_ns, now_ns, patience, opened_ns):
+                continue
+            if record.state is LineState.SUSPECT or self._market.ask_snapshot(record.instrument):
+                self.note(symbol, LineEvent.SILENT, now_ns, MISSED)
+        dead = self.dead_favourite()
+        if dead is not None:
+            for symbol in self.records.keys() - {dead}:
+                self.note(symbol, LineEvent.BLOCKED, now_ns, f"silent, as is {dead}")
+
+    def refresh(self, now_ns: int) -> None:
+        """Ask one by one for the prices of lines that carry nothing, as far as there is room."""
+        for symbol, record in list(self.records.items()):
+            if needs_refresh(record, now_ns):
+                if not self._market.ask_snapshot(record.instrument):
+                    return
+                self.records[symbol] = replace(record, refreshed_ns=now_ns)
+
+    def order_due(self, now_ns: int) -> None:
+        """Order anew what has failed and has waited long enough."""
+        due = [s for s, record in self.records.items() if record.reason and is_due(record, now_ns)]
+        if due:
+            self.order_anew(due, now_ns)
+
+    def _count(self, now_ns: int) -> None:
+        """Bring the rates up to date, once a second and only when something has ticked."""
+        seconds = (now_ns - self._counted_ns) / 1e9
+        if seconds < 1:
+            return
+        if self._counts:
+            self._rates = new_rates(self._rates, self._counts, seconds)
+            self._counts = {}
+        self._counted_ns = now_ns
+
+    # --- how they are -----------------------------------------------------------------------------
+
+    def dead_favourite(self) -> str | None:
+        """Return the symbol that ticks most if its line is dead and all others stopped with it."""
+        best = favourite(self._rates, list(self.records))
+        if best is None or not is_dead(self.records[best]):
+            return None
+        stopped_ns = self._heard_ns.get(best, 0)
+        return best if self.last_tick_ns <= stopped_ns + TOGETHER_S * 1e9 else None
+
+    def dead(self) -> dict[str, str]:
+        """Return the symbols whose line carries nothing, and why."""
+        return {symbol: r.reason for symbol, r in self.records.items() if is_dead(r)}
+
+    def refused(self) -> dict[str, str]:
+        """Return the symbols whose line the gateway refuses, and why."""
+        return {symbol: r.reason for symbol, r in self.records.items() if is_refused(r)}
+
+    def blocked(self) -> tuple[str, ...]:
+        """Return the symbols whose data another session takes."""
+        return tuple(s for s, r in self.records.items() if r.code == CODE_COMPETING)
+
+    def looked_after(self) -> list[str]:
+        """Return the symbols that are kept fresh, by a line or one by one, sorted."""
+        return sorted(s for s, r in self.records.items() if r.code != CODE_NO_SECURITY)
+
+    def delayed(self) -> tuple[str, ...]:
+        """Return the symbols whose data is not live, of those that said so."""
+        late = {MarketDataType.DELAYED, MarketDataType.DELAYED_FROZEN}
+        return tuple(s for s, state in self.latest.items() if state.market_data_type in late)
