@@ -32,9 +32,8 @@ test: setup-dev setup-clients ## Run every test
 test-fast: setup-dev ## Run the tests that start no processes
 	@$(BIN)/pytest -m "not e2e" -n 2
 
-bench: setup-dev ## Measure the simulated gateway and the execution (BENCH=--json: for programs)
-	@$(BIN)/python tests/bench/sim.py $(BENCH)
-	@$(BIN)/python tests/bench/execution.py $(BENCH) $(if $(QUICK),--quick)
+bench: setup-dev ## Measure everything (BENCH=--json: one document for programs; QUICK=1: shorter)
+	@$(BIN)/python tests/bench/every.py $(BENCH) $(if $(QUICK),--quick)
 
 # FRAMES says how many. Coverage-guided fuzzing follows where atheris is installed.
 fuzz: export FRAMES ?= 1000000

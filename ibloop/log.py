@@ -9,13 +9,32 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TextIO
 
-import structlog
-from structlog.types import EventDict, Processor, WrappedLogger
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Let structlog be imported without rich, which only its console renderer would use.
+
+    That is 3 MiB in every daemon. An entry of None makes an import fail, as if it were missing.
+    """
+    if "rich" in sys.modules:
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # what makes it fail
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
+
+
+with _without_rich():
+    import structlog
+    from structlog.types import EventDict, Processor, WrappedLogger
 
 # syslog(3) priorities, as sd-daemon(3) writes them.
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ibloop.config import loading as module
 from ibloop.config import BUILTIN_TOML, Config, Profile, load_profile, parse
-from ibloop.core.model import Mode, OrderType, Tif
+from ibloop.config import loading as module
+from ibloop.core.model import Algo, Mode, OrderType, Tif
+from ibloop.core.retrying import Retry
 from ibloop.core.snapshot import Omitted
 from ibloop.errors import ConfigError, Exit
 
@@ -69,6 +70,26 @@ def test_numbers_of_money_are_exact() -> None:
     """A fraction in the file is that decimal, not the nearest binary one."""
     config = parse(with_value("cash_weight_min", "0.0213"), "x")
     assert config.limits.cash_weight_min == D("0.0213")
+
+
+def test_only_play_money_is_tried_again_by_itself() -> None:
+    """A remainder is retried in paper, and in live mode when somebody has said so."""
+    assert (parse(BUILTIN_TOML, "x").retry, parse(LIVE_TOML, "x").retry) == (
+        *(Retry.REMAINDER, Retry.NONE),
+    )
+    asking = with_line('approval = "required"', under="execution")
+    assert parse(asking, "x").retry is Retry.NONE
+    said = with_line('retry = "remainder"', under="execution", base=LIVE_TOML)
+    assert parse(said, "x").retry is Retry.REMAINDER
+
+
+def test_an_algo_comes_with_its_priority() -> None:
+    """Without one orders are plain; adaptive is of normal urgency unless told otherwise."""
+    assert parse(BUILTIN_TOML, "x").order_algo is None
+    adaptive = with_line('algo = "adaptive"', under="execution")
+    assert parse(adaptive, "x").order_algo is Algo.ADAPTIVE_NORMAL
+    urgent = with_line('adaptive_priority = "urgent"', under="execution", base=adaptive)
+    assert parse(urgent, "x").order_algo is Algo.ADAPTIVE_URGENT
 
 
 def test_a_live_profile_is_careful() -> None:
@@ -219,6 +240,15 @@ def test_per_cent_are_not_fractions(name: str) -> None:
         (with_value("port", "7497", LIVE_TOML), "mode live refuses the paper port 7497"),
         (with_value("launcher", '"sim"', LIVE_TOML), "mode live cannot use the simulated gateway"),
         (with_value("day_loss_reduce_only", "0.06"), "must not exceed guard.day_loss_kill"),
+        (with_line("warn_fraction = 1.1", under="guard"), "guard.warn_fraction is a fraction"),
+        (with_line("warn_fraction = 0", under="guard"), "guard.warn_fraction must be positive"),
+        (with_line("year_drawdown_kill = 0", under="guard"), "leave it out to measure none"),
+        (with_line("year_drawdown_kill = 12", under="guard"), "year_drawdown_kill is a fraction"),
+        (with_line("reduce_only_release = 0.03", under="guard"), "must be below guard.day_loss"),
+        (with_line("evaluation_s = 40", under="guard"), "guard.evaluation_closed_s must be from"),
+        (with_line("evaluation_closed_s = 61", under="guard"), "sleep through the open"),
+        (with_line("price_confirmations = 0", under="guard"), "price_confirmations must be pos"),
+        (with_line("drop_copy_grace_s = 0", under="guard"), "drop_copy_grace_s must be positive"),
         (BUILTIN_TOML + "[gateway.client_ids]\nguard = 11\n", "client_ids must all differ"),
         (with_line('timezone = "Mars/Olympus"', under="session"), "unknown session.timezone"),
         (with_line('timezone = ""', under="session"), "unknown session.timezone"),
@@ -231,6 +261,10 @@ def test_per_cent_are_not_fractions(name: str) -> None:
         (with_value("short_allowed", '"no"'), "short_allowed"),
         (with_line('tif = "GTC"', under="execution"), "tif"),
         (with_line('order_type = "STP"', under="execution"), "order_type"),
+        (with_line('algo = "twap"', under="execution"), "algo"),
+        (with_line('adaptive_priority = "slow"', under="execution"), "adaptive_priority"),
+        (with_line('retry = "always"', under="execution"), "retry"),
+        (with_line("stalled_after_s = 0", under="execution"), "execution.stalled_after_s"),
         (
             with_line("deadline_minutes = 1441", under="execution"),
             "deadline_minutes must be at most",
@@ -280,6 +314,47 @@ def test_the_hash_names_what_a_run_was_made_under() -> None:
         parse(with_line("window = 2", under="execution"), "x").config_hash,
     }
     assert len({base, *changed}) == 5
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("net_weight_max = 1.01", "limits.net_weight_max must not exceed limits.gross_weight_max"),
+        ("net_weight_max = -0.1", "'limits.net_weight_max' must not be negative"),
+        ("net_weight_max = nan", "'limits.net_weight_max' must be a finite number"),
+        ("submissions_per_symbol_max = 0", "limits.submissions_per_symbol_max must be positive"),
+        ("submissions_per_symbol_max = 1.5", "submissions_per_symbol_max"),
+        ("duplicate_window_s = -1.0", "'limits.duplicate_window_s' must not be negative"),
+        ("duplicate_window_s = inf", "'limits.duplicate_window_s' must be a finite number"),
+        ("day_trades_max = -1", "'limits.day_trades_max' must not be negative"),
+        ('settled_cash_only = "no"', "settled_cash_only"),
+        ('symbols_denied = "SPY"', "symbols_denied"),
+        ('symbols_denied = ["spy"]', "limits.symbols_denied has 'spy', which is not a symbol"),
+        ('symbols_allowed = [""]', "limits.symbols_allowed has '', which is not a symbol"),
+    ],
+)
+def test_limits_that_may_be_left_out_are_checked_where_they_are_not(line: str, words: str) -> None:
+    """A limit that says nothing is an error, not a check that is off."""
+    assert words in problem_of(with_line(line, under="limits"))
+
+
+def test_a_symbol_cannot_be_allowed_and_denied() -> None:
+    """Nobody can mean both."""
+    both = with_line('symbols_allowed = ["SPY"]\nsymbols_denied = ["SPY", "QQQ"]', under="limits")
+    assert "SPY is in limits.symbols_allowed and in limits.symbols_denied" in problem_of(both)
+
+
+def test_a_limit_left_out_is_off_and_said_to_be() -> None:
+    """No number of ours stands in for one that nobody wrote."""
+    limits = parse(BUILTIN_TOML, "x").limits
+    assert limits.net_weight_max is limits.submissions_per_symbol_max is None
+    assert limits.duplicate_window_s is limits.day_trades_max is None
+    assert (limits.settled_cash_only, limits.symbols_allowed, limits.symbols_denied) == (
+        *(False, (), ()),
+    )
+    text = with_line('day_trades_max = 0\nsymbols_denied = ["SPY"]', under="limits")
+    assert parse(text, "x").limits.day_trades_max == 0
+    assert parse(text, "x").limits.symbols_denied == ("SPY",)
 
 
 # --- where the file and the data are ------------------------------------------------------------
@@ -388,3 +463,75 @@ def test_profiles_and_configurations_are_frozen() -> None:
     """What was checked cannot be changed afterwards."""
     assert Config.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert Profile.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+# --- when nothing is sent -------------------------------------------------------------------------
+
+
+def test_windows_without_words() -> None:
+    """The simulator never restarts; a real gateway does at 23:45, and IB resets after it."""
+    assert parse(BUILTIN_TOML, "x").quiet == ()
+    names = {rule.name for rule in parse(with_value("calendar", '"nyse"', LIVE_TOML), "x").quiet}
+    assert names == {
+        "the gateway's daily restart",
+        "IB's server reset",
+        "IB's weekend reset",
+    }
+
+
+def test_windows_as_they_are_told() -> None:
+    """Time, zone, margins and region are the configuration's; none switches the reset off."""
+    text = with_line('restart_at = "03:10"\nrestart_before_minutes = 5', under="gateway")
+    text = with_line('server_reset = "asia"', under="session", base=text)
+    restart, *resets = parse(text, "x").quiet
+    assert (restart.begins.isoformat(), restart.lasts.seconds) == ("03:05:00", 900)
+    assert {rule.timezone for rule in resets} == {"Asia/Hong_Kong", "America/New_York"}
+    none = with_line('server_reset = "none"', under="session", base=LIVE_TOML)
+    assert [rule.name for rule in parse(none, "x").quiet] == ["the gateway's daily restart"]
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "said"),
+    [
+        ("gateway", 'restart_at = "24:00"', "gateway.restart_at must be like 23:45"),
+        ("gateway", 'restart_at = "7:30"', "gateway.restart_at must be like 23:45"),
+        ("gateway", 'restart_timezone = "Mars/Base"', "unknown gateway.restart_timezone"),
+        ("gateway", "restart_before_minutes = 181", "restart_before_minutes must be at most 180"),
+        ("gateway", "restart_after_minutes = -1", "must not be negative"),
+        ("session", "close_margin_minutes = 0", "session.close_margin_minutes must be positive"),
+        ("session", "close_margin_minutes = 500", "close_margin_minutes must be at most 180"),
+        ("session", 'server_reset = "mars"', "Invalid enum value 'mars'"),
+        ("execution", "approval_minutes = 0", "execution.approval_minutes must be positive"),
+        ("execution", "alert_age_minutes_max = 0", "alert_age_minutes_max must be positive"),
+        ("execution", 'approval = "never"', "Invalid enum value 'never'"),
+    ],
+)
+def test_nonsense_about_windows_and_approvals(section: str, line: str, said: str) -> None:
+    """Each is refused with what to write instead."""
+    assert said in problem_of(with_line(line, under=section))
+
+
+def test_live_runs_are_approved_and_paper_runs_may_be() -> None:
+    """Live cannot switch it off."""
+    assert not parse(BUILTIN_TOML, "x").needs_approval
+    assert parse(with_line('approval = "required"', under="execution"), "x").needs_approval
+    assert parse(
+        with_line('approval = "live"', under="execution", base=LIVE_TOML), "x"
+    ).needs_approval
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("lines_max = 0", "stream.lines_max must be positive"),
+        ("lines_max = -1", "'stream.lines_max' must not be negative"),
+        ("silence_s = 0.0", "stream.silence_s must be positive"),
+        ("silence_s = nan", "'stream.silence_s' must be a finite number"),
+        ("silence_s = 15.0", "stream.silence_s must be less than quotes.quote_age_s_max"),
+        ("fast = true", "unknown key 'stream.fast'"),
+        ('fast_receive = "yes"', "Expected `bool`"),
+    ],
+)
+def test_nonsense_about_the_stream(line: str, said: str) -> None:
+    """A quiet symbol is asked about before its price is too old to use."""
+    assert said in problem_of(f"{BUILTIN_TOML}\n[stream]\n{line}\n")

@@ -4,13 +4,41 @@ The package knows dates, the hours are ours (09:30 to 16:00, half days to 13:00,
 Unscheduled closures are known to no calendar.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from types import ModuleType
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import holidays
 
 from ibloop.core.sessions import Session
+
+
+@contextmanager
+def _without_other_exchanges() -> Iterator[None]:
+    """Put an empty package in the place of all exchanges, and with them all countries.
+
+    They are 300 modules and 9 MiB in every daemon that has to know one exchange's holidays.
+    """
+    name = "holidays.financial"
+    if name in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(name)
+    stand_in.__path__ = [f"{path}/financial" for path in holidays.__path__]
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+with _without_other_exchanges():
+    from holidays.financial.ny_stock_exchange import NewYorkStockExchange
 
 NYSE_ZONE = ZoneInfo("America/New_York")
 OPEN, CLOSE, HALF_DAY_CLOSE = time(9, 30), time(16, 0), time(13, 0)
@@ -19,9 +47,8 @@ OPEN, CLOSE, HALF_DAY_CLOSE = time(9, 30), time(16, 0), time(13, 0)
 @lru_cache(maxsize=4)
 def _closures(year: int) -> tuple[frozenset[date], frozenset[date]]:
     """Return the closed days and the half days of a year."""
-    closed = holidays.financial_holidays("NYSE", years=year)
-    half = holidays.financial_holidays("NYSE", years=year, categories=("half_day",))
-    return frozenset(closed), frozenset(half)
+    made: Any = NewYorkStockExchange
+    return frozenset(made(years=year)), frozenset(made(years=year, categories=("half_day",)))
 
 
 def nyse_session(day: date) -> Session | None:
@@ -34,6 +61,14 @@ def nyse_session(day: date) -> Session | None:
         datetime.combine(day, OPEN, NYSE_ZONE).astimezone(UTC),
         datetime.combine(day, closes, NYSE_ZONE).astimezone(UTC),
     )
+
+
+def session_days_back(day: date, count: int) -> date:
+    """Return the date ``count`` trading days of the exchange before ``day``."""
+    while count:
+        day -= timedelta(days=1)
+        count -= nyse_session(day) is not None
+    return day
 
 
 def session_on(calendar: str, day: date) -> Session | None:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ibloop.core.events import BrokerEvent
 from ibloop.core.model import Instrument, Moment, Order, Quote
+from ibloop.core.unusable import Unusable
 
 
 class Clock(Protocol):
@@ -70,4 +71,8 @@ class Quotes(Protocol):
 
     def read(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """Return the usable files among ``symbols``; what is missing or damaged is left out."""
+        ...
+
+    def explain(self, symbol: str) -> Unusable | None:
+        """Return why the last :meth:`read` gave no quote of a symbol, or an old one, if known."""
         ...

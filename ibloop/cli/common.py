@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from ibloop.cli.terminal import plain
 from ibloop.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ibloop.adapters.ledger.commands import Command
     from ibloop.adapters.ledger.connection import Connection, Ledger
     from ibloop.config import Config, Profile
 
@@ -93,6 +95,7 @@ ANY_PATH = click.Path(path_type=Path, readable=False)
 """A path that is checked where it is read: unreadable is bad input, not a usage error."""
 REASON_LENGTH_MAX = 500
 ROWS_MAX = 100_000
+ANSWER_POLL_S = 0.05
 
 pass_context = click.make_pass_decorator(Context, ensure=True)
 
@@ -108,6 +111,19 @@ def limit_option(default: int) -> Callable[[click.decorators.FC], click.decorato
         type=click.IntRange(1, ROWS_MAX),
         help="How many, at most.",
     )
+
+
+def wait_for_answer(connection: "Connection", number: int, wait_s: float) -> "Command | None":
+    """Wait for a daemon's answer to a command; ``None`` when there is none in time."""
+    from ibloop.adapters.ledger import commands
+
+    until = time.monotonic() + wait_s
+    while time.monotonic() < until:
+        found = commands.find(connection, number)
+        if found is not None and found.done_at is not None:
+            return found
+        time.sleep(ANSWER_POLL_S)
+    return None
 
 
 def is_text(value: str) -> bool:

@@ -70,7 +70,7 @@ def check(context: Context, as_json: bool) -> None:
     )
     emit("config", data, as_json, text)
     if profile.config.mode is Mode.LIVE:
-        click.echo("live trading is refused in this version: it cannot be armed", err=True)
+        click.echo("live: nothing is sent before `ibloop arm` and `ibloop run approve`", err=True)
 
 
 def flatten(value: object, prefix: str) -> list[tuple[str, object]]:

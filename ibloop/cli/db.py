@@ -1,10 +1,8 @@
 """``ibloop db``: migrate, back up, check, accept and describe the ledger."""
 
-import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,15 +11,17 @@ from ibloop.adapters.ledger.backup import prune
 from ibloop.adapters.ledger.check import check as check_ledger
 from ibloop.adapters.ledger.connection import migrate as migrate_ledger
 from ibloop.adapters.ledger.connection import schema_sql
-from ibloop.cli.common import Context, Reason, emit, json_option, operator, pass_context
+from ibloop.cli.common import (
+    Context,
+    Reason,
+    emit,
+    json_option,
+    operator,
+    pass_context,
+    wait_for_answer,
+)
 from ibloop.cli.terminal import table
 from ibloop.errors import Exit, NotRunningError, RefusedError
-
-if TYPE_CHECKING:
-    from ibloop.adapters.ledger.commands import Command
-    from ibloop.adapters.ledger.connection import Connection
-
-ANSWER_POLL_S = 0.1
 
 
 @click.group()
@@ -135,7 +135,7 @@ def accept_restore(context: Context, reason: str, wait_s: float) -> None:
             now = datetime.now(UTC)
             number = commands.request(tx, ACCEPT_LEDGER, {"reason": reason}, operator(), now)
         wake(context.profile.stream_dir)
-        answer = _answer(ledger.db, number, wait_s)
+        answer = wait_for_answer(ledger.db, number, wait_s)
     if answer is None:
         raise NotRunningError(
             "the executor has not answered: it must be running, with no run under way"
@@ -143,19 +143,6 @@ def accept_restore(context: Context, reason: str, wait_s: float) -> None:
     if answer.status is not commands.CommandStatus.DONE:
         raise RefusedError(f"not accepted: {answer.result}")
     click.echo("accepted; `ibloop run retry` goes on with a blocked run", err=True)
-
-
-def _answer(connection: "Connection", number: int, wait_s: float) -> "Command | None":
-    """Wait for the answer to a command; ``None`` when there is none in time."""
-    from ibloop.adapters.ledger import commands
-
-    until = time.monotonic() + wait_s
-    while time.monotonic() < until:
-        found = commands.find(connection, number)
-        if found is not None and found.done_at is not None:
-            return found
-        time.sleep(ANSWER_POLL_S)
-    return None
 
 
 @db.command()

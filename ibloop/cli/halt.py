@@ -1,12 +1,13 @@
 """``ibloop halt`` and ``ibloop resume``: the kill switch, written straight into the ledger."""
 
+import os
 from contextlib import closing
 from datetime import UTC, datetime
 
 import click
 
 from ibloop.cli.common import Context, Reason, operator, pass_context
-from ibloop.errors import Exit, LedgerError
+from ibloop.errors import LedgerError, RefusedError
 
 
 @click.command()
@@ -56,7 +57,7 @@ def halt(context: Context, reason: str, level: str) -> None:
 def resume(context: Context, reason: str) -> None:
     """Clear all halts.
 
-    The guard measures losses anew from here. A HALT file has to be removed by hand.
+    The guard measures losses anew from here. A HALT file has to be removed by hand first.
 
     \b
     Example:
@@ -65,10 +66,10 @@ def resume(context: Context, reason: str) -> None:
     from ibloop.adapters.ledger import halts
     from ibloop.adapters.streamfiles import wake
 
+    file = context.data_dir / "HALT"
+    if os.path.lexists(file):
+        raise RefusedError(f"the file {file} halts: remove it (rm {file}), then resume again")
     with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
         cleared = halts.resume(tx, operator(), reason, datetime.now(UTC))
     wake(context.profile.stream_dir)
     click.echo(f"{cleared} halts cleared" if cleared else "nothing was halted", err=True)
-    if (context.data_dir / "HALT").exists():
-        click.echo(f"still halted: remove the file {context.data_dir / 'HALT'}", err=True)
-        raise SystemExit(Exit.REFUSED)

@@ -17,11 +17,12 @@ from ibloop.cli.common import (
     pass_context,
 )
 from ibloop.cli.terminal import coloured, table
+from ibloop.errors import RefusedError
 
 
 @click.group()
 def orders() -> None:
-    """List, explain and resolve the orders of runs."""
+    """List, explain, cancel and resolve the orders of runs."""
 
 
 @orders.command("list")
@@ -65,6 +66,72 @@ def explain(context: Context, name: str, as_json: bool) -> None:
         row = order_named(db, name)
         data = explanation(db, row, context.config, datetime.now(UTC))
     emit("order", data, as_json, lambda: page(data, row))
+
+
+@orders.command()
+@click.argument("name", metavar="ORDER")
+@json_option
+@pass_context
+def show(context: Context, name: str, as_json: bool) -> None:
+    """Show one order and its executions.
+
+    ORDER is its reference, or the permId that TWS shows.
+
+    \b
+    Example:
+      ibloop orders show ibl:2026W47:AAPL:B:0
+    """
+    from ibloop.adapters.ledger import fills as ledger_fills
+    from ibloop.cli.lookup import order_data
+    from ibloop.cli.resolving import order_named
+
+    with closing(context.open_readonly()) as db:
+        row = order_named(db, name)
+        executed = ledger_fills.of_order(db, row.order.client_order_id)
+    data = order_data(row)
+    lines = [(f.exec_id, f.quantity, f.price, f.commission, f.executed_at) for f in executed]
+
+    def page() -> str:
+        pages = [table(COLUMNS, [order_line(data)])]
+        return "\n\n".join([*pages, table(FILL_COLUMNS, lines, "Fills")] if lines else pages)
+
+    emit("order", {"order": data, "fills": executed}, as_json, page)
+
+
+@orders.command()
+@click.argument("name", metavar="ORDER")
+@click.option("--reason", type=Reason(), required=True, help="Why, for the audit log.")
+@pass_context
+def cancel(context: Context, name: str, reason: str) -> None:
+    """Cancel one order; the others of its run go on.
+
+    The executor does it, which must be running. An order that is not sent yet will not be sent,
+    and no order cancelled like this is tried again by its run.
+
+    \b
+    Example:
+      ibloop orders cancel ibl:2026W47:AAPL:B:0 --reason "merger announced"
+    """
+    from ibloop.adapters.ledger import commands
+    from ibloop.adapters.streamfiles import wake
+    from ibloop.cli.resolving import order_named
+    from ibloop.core.lifecycle import ORDER_TERMINAL, OrderState
+    from ibloop.daemons.run_attempts import CANCEL_ORDER
+
+    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+        order = order_named(tx.db, name).order
+        ref, status = order.client_order_id, order.status
+        if status in ORDER_TERMINAL:
+            raise RefusedError(f"order {ref} has ended: {status}")
+        if status == OrderState.UNKNOWN:
+            raise RefusedError(
+                f"nobody knows whether {ref} is at the broker; see `ibloop orders explain {ref}`"
+            )
+        args = {"client_order_id": ref, "reason": reason}
+        commands.request(tx, CANCEL_ORDER, args, operator(), datetime.now(UTC))
+    wake(context.profile.stream_dir)
+    told = "asked the executor to cancel it; see `ibloop orders show`"
+    click.echo(f"order {ref}: {told}", err=True)
 
 
 class PositiveDecimal(click.ParamType[Decimal]):
@@ -129,6 +196,7 @@ def resolve(
 
 
 COLUMNS = ("ORDER", "SIDE", "QUANTITY", "LIMIT", "STATUS", "FILLED", "AVG PRICE", "WHY")
+FILL_COLUMNS = ("EXECUTION", "QUANTITY", "PRICE", "COMMISSION", "AT (UTC)")
 
 
 def order_line(data: dict[str, object]) -> list[object]:
@@ -146,7 +214,7 @@ def order_line(data: dict[str, object]) -> list[object]:
 
 
 def _why(data: dict[str, object]) -> str:
-    """Return who refused an order, by which code and with which words; empty when nobody did."""
+    """Return who refused an order, by which code and with which words; else who works it."""
     if data["reject_source"] is None:
-        return ""
+        return str(data["algo"] or "")
     return f"{data['reject_source']} {data['reject_code']}: {data['reject_reason']}"

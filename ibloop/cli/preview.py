@@ -11,10 +11,12 @@ from ibloop.adapters.streamfiles import QuoteReader
 from ibloop.adapters.universe import Universe
 from ibloop.cli.common import Context, emit
 from ibloop.cli.terminal import table
+from ibloop.cli.verdicts import verdict_data
 from ibloop.core.gates import check_gates, first_failed
 from ibloop.core.model import Evidence, Moment
 from ibloop.core.orders import Plan
 from ibloop.core.planning import OrderTerms, planned_orders
+from ibloop.core.risk import breaches
 from ibloop.daemons.pretrade import decide, gate_rules, observe, read_targets
 from ibloop.daemons.run_planner import RunPlanner
 from ibloop.errors import NotRunningError
@@ -40,13 +42,17 @@ def show_preview(
         )
         evidence = Evidence(values.as_of, values, held, (), (), ())
         plan = planner.plan(snapshot.content(), evidence, now)
-        breaches = planner.breaches(plan, now)
-    orders = planned_orders(plan, universe.instruments, profile.config.limits, _terms(context, now))
-    data = {"gates": gates, "breaches": breaches, "lines": plan.lines, "orders": orders}
+        refused = breaches(planner.verdicts(plan, evidence, now))
+    planned = planned_orders(
+        plan, universe.instruments, profile.config.limits, _terms(context, now)
+    )
+    orders = [one.order for one in planned]
+    told = [verdict_data(verdict) for verdict in refused]
+    data = {"gates": gates, "breaches": told, "lines": plan.lines, "orders": orders}
     emit("preview", data, as_json, lambda: _page(plan))
     if failed := first_failed(gates):
         click.echo(f"would be blocked: {failed.reason}: {failed.detail}", err=True)
-    for breach in breaches:
+    for breach in refused:
         click.echo(f"would be blocked: limit_breached: {breach}", err=True)
     for order in orders:
         if order.reject_reason:
@@ -62,6 +68,7 @@ def _terms(context: Context, now: Moment) -> OrderTerms:
         order_type=execution.order_type,
         tif=execution.tif,
         good_till=now.utc,
+        algo=context.config.order_algo,
     )
 
 

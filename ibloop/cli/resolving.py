@@ -102,7 +102,8 @@ def page(data: dict[str, object], row: OrderRow) -> str:
 
 def _what(order: Order) -> str:
     price = f" at {order.limit_price}" if order.limit_price is not None else ""
-    return f"{order.side} {order.quantity} {order.symbol} {order.order_type}{price}"
+    algo = f", worked by {order.algo}" if order.algo else ""
+    return f"{order.side} {order.quantity} {order.symbol} {order.order_type}{price}{algo}"
 
 
 def _judgement(row: OrderRow) -> str:

@@ -1,4 +1,4 @@
-"""``ibloop run``: what runs did and why; retry and cancel them."""
+"""``ibloop run``: what runs did and why; approve, retry and cancel them."""
 
 from contextlib import closing
 from datetime import UTC, datetime
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ibloop.cli.approving import approval_data, approval_page, approve
 from ibloop.cli.common import (
     ANY_PATH,
     Context,
@@ -16,10 +17,12 @@ from ibloop.cli.common import (
     operator,
     pass_context,
 )
+from ibloop.cli.run_why import risk_data, why
 from ibloop.cli.terminal import coloured, facts, table, usd
 from ibloop.errors import RefusedError
 
 if TYPE_CHECKING:
+    from ibloop.adapters.ledger.approvals import Approval
     from ibloop.adapters.ledger.connection import Connection
     from ibloop.adapters.ledger.runs import Run
 
@@ -39,7 +42,11 @@ PLAN_COLUMNS = {
 
 @click.group()
 def run() -> None:
-    """List, show, retry and cancel runs."""
+    """List, show, approve, retry and cancel runs."""
+
+
+run.add_command(approve)
+run.add_command(why)
 
 
 @run.command("list")
@@ -73,12 +80,15 @@ def show(context: Context, name: str, as_json: bool) -> None:
     Example:
       ibloop run show 2026W47
     """
+    from ibloop.adapters.ledger import approvals
     from ibloop.cli.lookup import run_named
 
     with closing(context.open_readonly()) as db:
         found = run_named(db, name)
         data = _details(db, found)
-    emit("run", data, as_json, lambda: _page(context, found, data))
+        asked = approvals.find(db, found.run_id, found.attempt)
+    data["approval"] = approval_data(asked) if asked else None
+    emit("run", data, as_json, lambda: _page(context, found, data, asked))
 
 
 def _details(db: "Connection", found: "Run") -> dict[str, object]:
@@ -103,10 +113,11 @@ def _details(db: "Connection", found: "Run") -> dict[str, object]:
         }
         for line in runs.plan_lines(db, found.run_id)
     ]
-    return {"run": found, "pretrade": pretrade, "plan": lines, "orders": rows}
+    risk, _ = risk_data(db, found)
+    return {"run": found, "pretrade": pretrade, "plan": lines, "orders": rows, "risk": risk}
 
 
-def _page(context: Context, found: "Run", data: dict[str, object]) -> str:
+def _page(context: Context, found: "Run", data: dict[str, object], asked: "Approval | None") -> str:
     from ibloop.cli.orders import COLUMNS, order_line
 
     plan: list[dict[str, object]] = data["plan"]  # type: ignore[assignment]
@@ -115,6 +126,8 @@ def _page(context: Context, found: "Run", data: dict[str, object]) -> str:
     if plan:
         rows = [[line[name] for name in PLAN_COLUMNS.values()] for line in plan]
         pages.append(table(tuple(PLAN_COLUMNS), rows, "Plan"))
+    if asked is not None:
+        pages.append(approval_page(asked))
     if sent:
         pages.append(table(COLUMNS, [order_line(order) for order in sent], "Orders"))
     return "\n\n".join(pages)
@@ -201,10 +214,17 @@ def cancel(context: Context, name: str) -> None:
     Example:
       ibloop run cancel 2026W47
     """
-    from ibloop.adapters.ledger import commands, runs
+    from ibloop.adapters.ledger import commands, orders, runs
     from ibloop.adapters.streamfiles import wake
     from ibloop.cli.lookup import run_named
-    from ibloop.core.lifecycle import RUN_TERMINAL, RunReason, RunState, may_move
+    from ibloop.core.lifecycle import (
+        RUN_TERMINAL,
+        OrderEvent,
+        OrderState,
+        RunReason,
+        RunState,
+        may_move,
+    )
     from ibloop.daemons.run_commands import CANCEL_RUN
 
     by, now = operator(), datetime.now(UTC)
@@ -228,6 +248,10 @@ def cancel(context: Context, name: str) -> None:
                 now=now,
                 actor=by,
             )
+            for row in orders.of_run(tx.db, found.run_id, found.attempt):
+                if row.order.status == OrderState.PLANNED:
+                    ref = row.order.client_order_id
+                    orders.apply(tx, ref, OrderEvent.ABANDON, now=now, actor=by)
         else:
             commands.request(tx, CANCEL_RUN, {"run_id": found.run_id}, by, now)
     wake(context.profile.stream_dir)

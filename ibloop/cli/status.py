@@ -124,6 +124,8 @@ def _ledger_facts(found: "Overview") -> list[tuple[str, str]]:
     if ledger.equity is not None:
         by = f"{ledger.equity.source}, {ledger.equity.as_of:%F %T} UTC"
         pairs.append(("equity", f"{usd(ledger.equity.equity)} ({by}), cash {usd(ledger.cash)}"))
+    if found.mode == "live":
+        pairs.append(("armed", _armed_text(found)))
     if ledger.guard is not None:
         pairs.append(("guard", _guard_text(ledger.guard)))
     if ledger.runs:
@@ -140,6 +142,14 @@ def _ledger_facts(found: "Overview") -> list[tuple[str, str]]:
         if a.severity == "critical" and a.event not in HALT_EVENTS
     )
     return pairs
+
+
+def _armed_text(found: "Overview") -> str:
+    given = found.ledger.arming if found.ledger else None
+    if found.unarmed is not None or given is None:
+        return f"no: {found.unarmed}"
+    until = f"until {given.term.expires.utc:%F %H:%M} UTC"
+    return style(f"yes, {usd(given.left_usd)} in {given.runs_left} runs {until}", "yellow")
 
 
 def _guard_text(row: "GuardRow") -> str:

@@ -61,13 +61,18 @@ def load_profile(config_file: Path | None, profile: str | None, data: Path | Non
     return Profile(config, source, (data or Path("data")).absolute())
 
 
+def profile_path(name: str) -> Path:
+    """Return the file of a profile. Raises: ConfigError for a name that is none."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise ConfigError(f"expected a profile name like 'paper', was {name!r}")
+    return SYSTEM_CONFIG_DIR / f"{name}.toml"
+
+
 def _find(config_file: Path | None, profile: str | None) -> Path | None:
     if config_file is not None:
         return config_file.absolute()
     if profile is not None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", profile):
-            raise ConfigError(f"expected a profile name like 'paper', was {profile!r}")
-        return SYSTEM_CONFIG_DIR / f"{profile}.toml"
+        return profile_path(profile)
     if named := os.environ.get("IBLOOP_CONFIG"):
         return Path(named).absolute()
     here = Path("ibloop.toml").absolute()

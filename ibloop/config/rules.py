@@ -8,15 +8,17 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ibloop.config.guard_rules import guard_problems
 from ibloop.config.tree import Config, Gateway
-from ibloop.core.model import Mode
+from ibloop.core.binding import LIVE_ACCOUNT, LIVE_PORTS, PAPER_PORTS, is_paper
+from ibloop.core.model import SYMBOL, Mode
+from ibloop.core.risk import Limits
 
-PAPER_PORTS, LIVE_PORTS = frozenset({4002, 7497}), frozenset({4001, 7496})
-PAPER_ACCOUNT = re.compile(r"D[UF][0-9]+")
-LIVE_ACCOUNT = re.compile(r"[A-Z]{1,3}[0-9]+")
 PORT_MAX = 65_535
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 DEADLINE_MINUTES_MAX = 1_440
+MARGIN_MINUTES_MAX = 180
+TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 def unknown_keys(raw: dict[str, Any], kind: type, prefix: str) -> list[str]:
@@ -53,7 +55,7 @@ def bad_numbers(values: Any, prefix: str) -> list[str]:
 def contradictions(config: Config) -> list[str]:
     """Return a sentence for every pair of values that cannot both be meant."""
     problems = []
-    paper_account = bool(PAPER_ACCOUNT.fullmatch(config.account))
+    paper_account = is_paper(config.account)
     if config.mode is Mode.PAPER:
         if not paper_account:
             problems.append(f"mode paper expects an account DU... or DF..., was {config.account!r}")
@@ -68,15 +70,58 @@ def contradictions(config: Config) -> list[str]:
             problems.append("mode live cannot use the simulated gateway")
     if config.gateway.launcher != "sim" and config.universe.file is None:
         problems.append("universe.file is missing: name what may be traded")
+    if (config.limits.net_weight_max or 0) > config.limits.gross_weight_max:
+        problems.append("limits.net_weight_max must not exceed limits.gross_weight_max")
     if config.guard.day_loss_reduce_only > config.guard.day_loss_kill:
         problems.append("guard.day_loss_reduce_only must not exceed guard.day_loss_kill")
+    if config.stream.silence_s >= config.quotes.quote_age_s_max > 0:
+        problems.append("stream.silence_s must be less than quotes.quote_age_s_max")
     problems.extend((*_gateway_problems(config.gateway), *_zeros(config), *_too_large(config)))
     if config.web.host not in LOOPBACK_HOSTS:
         problems.append(f"web.host must be one of {', '.join(LOOPBACK_HOSTS)}")
-    try:
-        ZoneInfo(config.session.timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        problems.append(f"unknown session.timezone {config.session.timezone!r}")
+    problems.extend((*_window_problems(config), *_symbol_problems(config.limits)))
+    problems.extend(guard_problems(config.guard))
+    return problems
+
+
+def _symbol_problems(limits: Limits) -> list[str]:
+    """Return a sentence for every name in the lists of symbols that says nothing, or both."""
+    problems = [
+        f"limits.{name} has {symbol!r}, which is not a symbol"
+        for name in ("symbols_allowed", "symbols_denied")
+        for symbol in getattr(limits, name)
+        if not SYMBOL.fullmatch(symbol)
+    ]
+    problems += [
+        f"{symbol} is in limits.symbols_allowed and in limits.symbols_denied"
+        for symbol in sorted({*limits.symbols_allowed} & {*limits.symbols_denied})
+    ]
+    return problems
+
+
+def _window_problems(config: Config) -> list[str]:
+    """Return a sentence for every zone, time of day or margin that says nothing."""
+    gateway, session, problems = config.gateway, config.session, []
+    zones = {"session.timezone": session.timezone}
+    if gateway.restart_timezone is not None:
+        zones["gateway.restart_timezone"] = gateway.restart_timezone
+    for name, zone in zones.items():
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            problems.append(f"unknown {name} {zone!r}")
+    if gateway.restart_at is not None and not TIME_OF_DAY.fullmatch(gateway.restart_at):
+        problems.append(f"gateway.restart_at must be like 23:45, was {gateway.restart_at!r}")
+    margins = {
+        "gateway.restart_before_minutes": gateway.restart_before_minutes,
+        "gateway.restart_after_minutes": gateway.restart_after_minutes,
+        "session.close_margin_minutes": session.close_margin_minutes,
+    }
+    problems += [
+        f"{name} must be at most {MARGIN_MINUTES_MAX}, was {minutes}"
+        for name, minutes in margins.items()
+        if minutes > MARGIN_MINUTES_MAX
+    ]
     return problems
 
 
@@ -88,9 +133,15 @@ def _zeros(config: Config) -> list[str]:
         "execution.absence_spacing_s": config.execution.absence_spacing_s,
         "execution.absence_after_expiry_s": config.execution.absence_after_expiry_s,
         "execution.deadline_minutes": config.execution.deadline_minutes,
+        "session.close_margin_minutes": config.session.close_margin_minutes,
+        "execution.approval_minutes": config.execution.approval_minutes,
+        "execution.alert_age_minutes_max": config.execution.alert_age_minutes_max,
+        "execution.stalled_after_s": config.execution.stalled_after_s,
         "schedule.catch_up_minutes": config.schedule.catch_up_minutes,
         "targets.age_h_max": config.targets.age_h_max,
         "quotes.quote_age_s_max": config.quotes.quote_age_s_max,
+        "stream.lines_max": config.stream.lines_max,
+        "stream.silence_s": config.stream.silence_s,
         "guard.heartbeat_age_s_max": config.guard.heartbeat_age_s_max,
         "guard.day_loss_reduce_only": config.guard.day_loss_reduce_only,
         "guard.intraday_drawdown_kill": config.guard.intraday_drawdown_kill,
@@ -98,6 +149,8 @@ def _zeros(config: Config) -> list[str]:
         "limits.orders_per_second_max": config.limits.orders_per_second_max,
         "limits.rejections_in_a_row_max": config.limits.rejections_in_a_row_max,
     }
+    if config.limits.submissions_per_symbol_max is not None:
+        positive["limits.submissions_per_symbol_max"] = config.limits.submissions_per_symbol_max
     return [f"{name} must be positive" for name, value in positive.items() if value <= 0]
 
 

@@ -3,20 +3,24 @@
 The rebalance command asks before it queues a run, the executor asks again before it sends.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ibloop.core.lifecycle import RunReason
 from ibloop.core.model import HaltLevel, Mode, Moment
+from ibloop.core.windows import Quiet
+
+WATCHING, DEGRADED = "watching", "degraded"
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """The last heartbeat of a daemon: what it said of itself, and when."""
+    """The last heartbeat of a daemon: what it said of itself, when, and which code it runs."""
 
     status: str
     stamp: Moment
+    build: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,21 +30,31 @@ class Rules:
     heartbeat_age_s_max: float
     account_age_s_max: float
     targets_age_h_max: float
+    alert_age_minutes_max: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """All that the gates look at, read at one moment; ``None`` means that it could not be read."""
+    """All that the gates look at, read at one moment; ``None`` means that it could not be read.
+
+    ``unarmed`` is why nothing may be sent live, ``None`` when a permission stands. ``quiet`` is the
+    stretch without sending that this moment lies in, ``None`` outside. ``undelivered_since`` is
+    when the oldest critical alert was raised that nobody has been told of, ``None`` without one.
+    """
 
     mode: Mode
-    armed: bool
+    unarmed: str | None
+    build: str
     halt: HaltLevel | None
     halt_reason: str
     gateway: Pulse | None
     stream: Pulse | None
     executor: Pulse | None
     guard: Pulse | None
+    alerts: Pulse | None
+    undelivered_since: datetime | None
     market_open: bool
+    quiet: Quiet | None
     minutes_to_deadline: float | None
     targets_as_of: datetime | None
     account_as_of: datetime | None
@@ -65,8 +79,10 @@ def check_gates(seen: Observed, now: Moment, rules: Rules) -> tuple[Gate, ...]:
     """Return every gate's answer, in the order in which a person would mend them."""
     return (
         *_daemons(seen, now, rules),
+        _builds(seen),
         _halt(seen),
         _armed(seen),
+        _alerts(seen, now, rules),
         *_market(seen),
         _targets(seen, now, rules),
         *_account(seen, now, rules),
@@ -98,10 +114,51 @@ def _daemons(seen: Observed, now: Moment, rules: Rules) -> Iterator[Gate]:
         ("gateway", seen.gateway, "connected", RunReason.GATEWAY_UNAVAILABLE),
         ("stream", seen.stream, "connected", RunReason.STREAM_STALE),
         ("executor", seen.executor, "ready", RunReason.EXECUTOR_SILENT),
-        ("guard", seen.guard, "watching", RunReason.GUARD_SILENT),
+        ("guard", seen.guard, _guard_word(seen), RunReason.GUARD_SILENT),
     ):
         problem = silence(pulse, now, rules.heartbeat_age_s_max, healthy)
         yield Gate(name, problem is None, reason, problem or healthy)
+
+
+def guard_silence(pulse: Pulse | None, now: Moment, age_s_max: float) -> str | None:
+    """Return why the guard is not there at all; ``None`` when it is, were it only half well.
+
+    One that is ``degraded`` cannot value the account, but it would still see a halt: what lowers
+    exposure may leave.
+    """
+    is_degraded = pulse is not None and pulse.status == DEGRADED
+    return silence(pulse, now, age_s_max, DEGRADED if is_degraded else WATCHING)
+
+
+def other_build(pulses: Mapping[str, Pulse | None], build: str) -> str | None:
+    """Return which daemon runs other code than this; ``None`` when none of those heard does."""
+    others = [
+        f"the {name} runs {pulse.build or 'an unnamed build'}"
+        for name, pulse in pulses.items()
+        if pulse is not None and pulse.build != build
+    ]
+    return f"{', '.join(others)}, expected {build}" if others else None
+
+
+def _builds(seen: Observed) -> Gate:
+    # Whoever is silent fails a gate of its own.
+    pulses = {
+        "gateway": seen.gateway,
+        "stream": seen.stream,
+        "executor": seen.executor,
+        "guard": seen.guard,
+    }
+    problem = other_build(pulses, seen.build)
+    return Gate("build", problem is None, RunReason.BUILD_MISMATCH, problem or seen.build)
+
+
+def _guard_word(seen: Observed) -> str:
+    """Return what the guard has to say of itself.
+
+    Under a reduce-only halt nothing else can leave than what a degraded guard lets leave, too.
+    """
+    is_degraded = seen.guard is not None and seen.guard.status == DEGRADED
+    return DEGRADED if is_degraded and seen.halt is HaltLevel.REDUCE_ONLY else WATCHING
 
 
 def _halt(seen: Observed) -> Gate:
@@ -112,13 +169,34 @@ def _halt(seen: Observed) -> Gate:
 
 
 def _armed(seen: Observed) -> Gate:
-    passed = seen.mode is Mode.PAPER or seen.armed
-    detail = "paper" if seen.mode is Mode.PAPER else ("armed" if seen.armed else "not armed")
-    return Gate("armed", passed, RunReason.UNARMED, detail)
+    if seen.mode is Mode.PAPER:
+        return Gate("armed", True, RunReason.UNARMED, "paper")
+    return Gate("armed", seen.unarmed is None, RunReason.UNARMED, seen.unarmed or "armed")
+
+
+def _alerts(seen: Observed, now: Moment, rules: Rules) -> Gate:
+    """Ask whether a person would be told (promise L3); only live money needs one."""
+    reason = RunReason.ALERTS_UNDELIVERED
+    if seen.mode is Mode.PAPER:
+        return Gate("alerts", True, reason, "paper")
+    # A delivery that limps shows in what waits; one that is not set up has nobody to tell.
+    limps = seen.alerts is not None and seen.alerts.status == DEGRADED
+    problem = silence(seen.alerts, now, rules.heartbeat_age_s_max, DEGRADED if limps else "ready")
+    if problem is not None:
+        return Gate("alerts", False, reason, f"the alerts daemon: {problem}")
+    if seen.undelivered_since is None:
+        return Gate("alerts", True, reason, "nothing waits")
+    minutes = (now.utc - seen.undelivered_since).total_seconds() / 60
+    allowed = rules.alert_age_minutes_max
+    detail = f"a critical alert waits for {minutes:.0f} min, allowed {allowed:g}"
+    return Gate("alerts", 0 <= minutes <= allowed, reason, detail)
 
 
 def _market(seen: Observed) -> Iterator[Gate]:
     yield Gate("market", seen.market_open, RunReason.MARKET_CLOSED, _open_text(seen.market_open))
+    quiet = seen.quiet
+    detail = f"{quiet.name} until {quiet.closes:%H:%M} UTC" if quiet else "none"
+    yield Gate("quiet", quiet is None, RunReason.QUIET_WINDOW, detail)
     minutes = seen.minutes_to_deadline
     detail = "no time left" if minutes is None else f"{minutes:.0f} min"
     yield Gate("window", minutes is not None and minutes > 0, RunReason.WINDOW_TOO_SHORT, detail)

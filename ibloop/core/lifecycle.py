@@ -178,6 +178,10 @@ class RunReason(StrEnum):
     LIMIT_BREACHED = "limit_breached"
     REJECTIONS_IN_A_ROW = "rejections_in_a_row"
     UNARMED = "unarmed"
+    APPROVAL_EXPIRED = "approval_expired"
+    BUILD_MISMATCH = "build_mismatch"
+    ALERTS_UNDELIVERED = "alerts_undelivered"
+    QUIET_WINDOW = "quiet_window"
     CONFIG_CHANGED = "config_changed"
     RUN_ACTIVE = "run_active"
     NOTHING_TO_DO = "nothing_to_do"
@@ -204,7 +208,11 @@ REASON_ADVICE: dict[RunReason, str] = {
     RunReason.PROMISE_BROKEN: "do not trade on: `ibloop db check` names what is broken",
     RunReason.LIMIT_BREACHED: "see the breaches (`ibloop run show`), mend targets or limits",
     RunReason.REJECTIONS_IN_A_ROW: "see the rejections (`ibloop orders list`)",
-    RunReason.UNARMED: "live trading needs arming, which this version does not offer",
+    RunReason.UNARMED: "arm live trading (`ibloop arm`), then ask again (`ibloop run retry`)",
+    RunReason.APPROVAL_EXPIRED: "ask for it again (`ibloop run retry`), then `ibloop run approve`",
+    RunReason.BUILD_MISMATCH: "restart the daemons: they do not all run this build",
+    RunReason.ALERTS_UNDELIVERED: "see `ibloop alerts list --undelivered`: nobody would be told",
+    RunReason.QUIET_WINDOW: "ask again after it: `ibloop calendar show`",
     RunReason.CONFIG_CHANGED: "restart the executor, then `ibloop run retry`",
     RunReason.RUN_ACTIVE: "wait for the run that is under way, or cancel it",
 }

@@ -41,6 +41,14 @@ class OrderType(StrEnum):
     LMT = "LMT"
 
 
+class Algo(StrEnum):
+    """IB's Adaptive algo, by how urgently it works an order: fast fill or better price."""
+
+    ADAPTIVE_URGENT = "adaptive_urgent"
+    ADAPTIVE_NORMAL = "adaptive_normal"
+    ADAPTIVE_PATIENT = "adaptive_patient"
+
+
 class Tif(StrEnum):
     """Time in force. GTD orders carry the run's deadline and die by themselves."""
 
@@ -169,12 +177,18 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class AccountValues:
-    """The broker's own figures for the account, in base currency, as of ``as_of``."""
+    """The broker's own figures for the account, in base currency, as of ``as_of``.
+
+    ``settled_cash`` counts purchases when they are made and sales when they settle;
+    ``day_trades_left`` is -1 where there is no limit. ``None``: the broker did not say.
+    """
 
     account: str
     net_liquidation: Decimal
     total_cash: Decimal
     as_of: datetime
+    settled_cash: Decimal | None = None
+    day_trades_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +197,7 @@ class Order:
 
     ``client_order_id`` is the identity everywhere and IB's orderRef; ``ib_order_id`` is only a
     handle of the connection. ``filled_quantity`` and ``avg_fill_price`` come from executions.
+    ``algo`` says how the broker works it, ``None`` for a plain order of its type.
     """
 
     client_order_id: str
@@ -204,6 +219,7 @@ class Order:
     reject_code: str | None = None
     reject_reason: str | None = None
     sent_at: datetime | None = None
+    algo: Algo | None = None
 
     @property
     def remaining(self) -> Decimal:

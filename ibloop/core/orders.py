@@ -100,11 +100,13 @@ def build_plan(
     equity_usd: Decimal,
     cash_usd: Decimal,
     rules: PlanRules,
+    settled_cash_usd: Decimal | None = None,
 ) -> Plan:
     """Return the plan that turns ``positions`` into ``weights`` of ``equity_usd``.
 
     Args: weights are fractions of 1 by symbol; positions in shares by symbol (negative = short);
-    cash is what is there now, before any sell.
+    cash is what is there now, before any sell. Where ``settled_cash_usd`` is given, buys are paid
+    from no more than that, and sells do not pay for them.
     Raises: InvariantError unless equity is positive (the gates have seen to it).
     """
     invariant(equity_usd > 0, f"equity {equity_usd} is not positive")
@@ -127,7 +129,14 @@ def build_plan(
             unpriced.append(_unpriced(line, weights.get(symbol)))
         elif line.planned_quantity != held:
             wanted.append(_intent(line))
-    intents = _fund(wanted, instruments, equity_usd=equity_usd, cash_usd=cash_usd, rules=rules)
+    intents = _fund(
+        wanted,
+        instruments,
+        equity_usd=equity_usd,
+        cash_usd=cash_usd if settled_cash_usd is None else min(cash_usd, settled_cash_usd),
+        rules=rules,
+        sells_pay=settled_cash_usd is None,
+    )
     planned = {i.symbol: i for i in intents}
     return Plan(
         equity_usd,
@@ -225,6 +234,7 @@ def _fund(
     equity_usd: Decimal,
     cash_usd: Decimal,
     rules: PlanRules,
+    sells_pay: bool,
 ) -> tuple[Intent, ...]:
     """Return sells, then the buys that cash and sells can pay for, each group smallest first.
 
@@ -234,7 +244,8 @@ def _fund(
     by_value = sorted(wanted, key=lambda i: (i.quantity * i.price, i.symbol))
     sells = [i for i in by_value if i.side is Side.SELL]
     buys = [i for i in by_value if i.side is Side.BUY]
-    proceeds = sum((_proceeds(i, instruments[i.symbol], rules) for i in sells), ZERO)
+    paying = sells if sells_pay else []
+    proceeds = sum((_proceeds(i, instruments[i.symbol], rules) for i in paying), ZERO)
     budget = cash_usd + proceeds - rules.cash_weight_min * equity_usd
     need = sum((_cost(i, instruments[i.symbol], rules) for i in buys), ZERO)
     # A commission has a minimum: it does not shrink with the order and comes off the budget first.

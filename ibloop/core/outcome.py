@@ -16,23 +16,39 @@ class Outcome:
     detail: str
 
 
-def outcome(orders: Sequence[Order], *, canceled: bool) -> Outcome:
-    """Return the outcome of an attempt whose orders have all ended.
+def outcome(
+    orders: Sequence[Order], *, canceled: bool, earlier: Sequence[Sequence[Order]] = ()
+) -> Outcome:
+    """Return the outcome of a run whose orders have all ended.
 
-    Everything filled (or nothing to do) is done, something is partial, nothing is failed.
+    Everything filled (or nothing to do) is done, something is partial, nothing is failed. The
+    last attempt decides, for it was planned from what the ones before have left; what these have
+    traded (``earlier``, in their sequence) makes a failure partial and is told.
     """
-    filled = sum(1 for o in orders if o.status == OrderState.FILLED)
-    detail = f"{filled} of {len(orders)} orders filled"
+    detail, before = _filled(orders), _told(earlier)
     if canceled:
-        return Outcome(RunState.CANCELED, RunReason.CANCELED_BY_OPERATOR, detail)
+        return Outcome(RunState.CANCELED, RunReason.CANCELED_BY_OPERATOR, f"{detail}{before}")
     if not orders:
-        return Outcome(RunState.DONE, RunReason.NOTHING_TO_DO, "every position is on target")
-    if filled == len(orders):
-        return Outcome(RunState.DONE, None, detail)
+        on_target = f"every position is on target{before}"
+        return Outcome(RunState.DONE, RunReason.NOTHING_TO_DO, on_target)
+    if all(o.status == OrderState.FILLED for o in orders):
+        return Outcome(RunState.DONE, None, f"{detail}{before}")
     reason, rest = _why(orders)
-    traded = any(o.filled_quantity for o in orders)
+    traded = any(o.filled_quantity for attempt in (orders, *earlier) for o in attempt)
     status = RunState.PARTIAL if traded else RunState.FAILED
-    return Outcome(status, reason, f"{detail}; {rest}")
+    return Outcome(status, reason, f"{detail}; {rest}{before}")
+
+
+def _filled(orders: Sequence[Order]) -> str:
+    filled = sum(1 for o in orders if o.status == OrderState.FILLED)
+    return f"{filled} of {len(orders)} orders filled"
+
+
+def _told(earlier: Sequence[Sequence[Order]]) -> str:
+    """Return what the attempts before the last one came to; empty for a run of one attempt."""
+    return "".join(
+        f"; attempt {number}: {_filled(orders)}" for number, orders in enumerate(earlier) if orders
+    )
 
 
 def _why(orders: Sequence[Order]) -> tuple[RunReason, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
 
-from ibloop.core.sessions import CLOSE_MARGIN, Session, period_key, trade_date
+from ibloop.core.sessions import Session, period_key, trade_date
 
 SessionOn = Callable[[date], Session | None]
 """Gives the session of a market date, ``None`` when the exchange is closed."""
@@ -42,7 +42,7 @@ class Window:
 
 
 def window_of_week(
-    day: date, timezone: str, schedule: Schedule, session_on: SessionOn
+    day: date, timezone: str, schedule: Schedule, session_on: SessionOn, close_margin: timedelta
 ) -> Window | None:
     """Return the window of the ISO week of ``day``; ``None`` when no session leaves room for one.
 
@@ -56,17 +56,18 @@ def window_of_week(
             continue
         opens = session.opens + timedelta(minutes=schedule.offset_minutes)
         late = opens + timedelta(minutes=schedule.catch_up_minutes)
-        closes = min(late, session.closes - CLOSE_MARGIN)
+        closes = min(late, session.closes - close_margin)
         key = period_key(session.opens, timezone)
         return Window(key, opens, closes) if closes > opens else None
     return None
 
 
 def window_at(
-    now: datetime, timezone: str, schedule: Schedule, session_on: SessionOn
+    now: datetime, timezone: str, schedule: Schedule, session_on: SessionOn, close_margin: timedelta
 ) -> Window | None:
     """Return the window of the present week, past, open or still to come."""
-    return window_of_week(trade_date(now, timezone), timezone, schedule, session_on)
+    day = trade_date(now, timezone)
+    return window_of_week(day, timezone, schedule, session_on, close_margin)
 
 
 def always_window(now: datetime, timezone: str) -> Window:
@@ -75,12 +76,17 @@ def always_window(now: datetime, timezone: str) -> Window:
 
 
 def windows_from(
-    now: datetime, timezone: str, schedule: Schedule, session_on: SessionOn, weeks: int
+    now: datetime,
+    timezone: str,
+    schedule: Schedule,
+    session_on: SessionOn,
+    close_margin: timedelta,
+    weeks: int,
 ) -> Iterator[Window]:
     """Yield the windows that are open or to come, at most those of the next ``weeks`` weeks."""
     today = trade_date(now, timezone)
     for week in range(weeks):
         day = today + timedelta(weeks=week)
-        window = window_of_week(day, timezone, schedule, session_on)
+        window = window_of_week(day, timezone, schedule, session_on, close_margin)
         if window is not None and window.closes > now:
             yield window

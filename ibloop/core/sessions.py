@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-CLOSE_MARGIN = timedelta(minutes=5)
-"""Orders die this long before the close, so that their end is seen while callbacks still come
-(execution-safety: goodTillDate = min(run deadline, close - 5 min))."""
-
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -41,10 +37,13 @@ def period_key(now: datetime, timezone: str) -> str:
     return f"{year}W{week:02d}"
 
 
-def run_deadline(now: datetime, session: Session, deadline_minutes: int) -> datetime | None:
+def run_deadline(
+    now: datetime, session: Session, deadline_minutes: int, close_margin: timedelta
+) -> datetime | None:
     """Return when every order of a run started at ``now`` must be dead.
 
-    ``None`` when the session leaves no time at all (reason ``window_too_short``).
+    That is ``close_margin`` before the close at the latest, so that the end of each is seen while
+    callbacks still come. ``None`` when no time at all is left (reason ``window_too_short``).
     """
-    deadline = min(now + timedelta(minutes=deadline_minutes), session.closes - CLOSE_MARGIN)
+    deadline = min(now + timedelta(minutes=deadline_minutes), session.closes - close_margin)
     return deadline if deadline > now else None

@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime
 
 from ibloop.adapters.calendar import session_at
-from ibloop.adapters.host import SystemClock
+from ibloop.adapters.host import SystemClock, build_id
 from ibloop.adapters.ib.broker import IbBroker
 from ibloop.adapters.ledger import snapshots
 from ibloop.adapters.ledger.connection import Ledger, open_ledger
@@ -13,16 +13,17 @@ from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.streamfiles import QuoteReader
 from ibloop.adapters.universe import load_universe
 from ibloop.config import Profile
-from ibloop.core.gates import Gate, Pulse, check_gates, first_failed, silence
+from ibloop.core.gates import Gate, Pulse, check_gates, first_failed, guard_silence
 from ibloop.core.invariant import present
 from ibloop.core.lifecycle import RunReason
 from ibloop.core.sessions import run_deadline
-from ibloop.daemons.halting import severest_halt
+from ibloop.daemons.halting import latch_halt_file, severest_halt
 from ibloop.daemons.link import GatewayLink
 from ibloop.daemons.loop import Report, run_daemon
-from ibloop.daemons.order_executor import OrderExecutor
+from ibloop.daemons.order_executor import ACTOR, OrderExecutor
 from ibloop.daemons.pretrade import gate_rules, observe, pulse
 from ibloop.daemons.run_planner import RunPlanner
+from ibloop.daemons.send_rails import SendRails
 from ibloop.daemons.trade_executor import TradeExecutor
 
 PACED_PAUSE_S = 0.01
@@ -67,6 +68,12 @@ class ExecutorProcess:
             self.clock,
         )
         self._link = GatewayLink(profile.stream_dir, self.clock, self.broker)
+        self._rails = SendRails(
+            config,
+            guard=lambda: pulse(profile, "guard"),
+            clock_skew_s=self.broker.clock_skew_s,
+            build=build_id(),
+        )
         self._ledger: Ledger | None = None
         self._desk: OrderExecutor | None = None
         self._trader: TradeExecutor | None = None
@@ -78,7 +85,9 @@ class ExecutorProcess:
             self._start()
         self._link.step()
         trader = present(self._trader, "trade executor")
-        worked = trader.step()
+        ledger = present(self._ledger, "ledger")
+        worked = latch_halt_file(ledger, self._profile.data_dir, self.clock, ACTOR)
+        worked |= trader.step()
         if trader.is_paced and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(PACED_PAUSE_S, self._look_again)
@@ -124,6 +133,7 @@ class ExecutorProcess:
             self.clock,
             lambda db: severest_halt(db, profile.data_dir)[0],
             Mark(profile.ledger_path),
+            self._rails,
         )
         self._trader = TradeExecutor(
             config,
@@ -144,7 +154,8 @@ class ExecutorProcess:
             return Gate("config", False, RunReason.CONFIG_CHANGED, changed)
         now = self.clock.now()
         as_of = snapshot.targets_as_of if snapshot else None
-        own = Pulse("ready" if present(self._desk, "desk").ready() else "synchronising", now)
+        status = "ready" if present(self._desk, "desk").ready() else "synchronising"
+        own = Pulse(status, now, build_id())
         seen = observe(self._profile, db, now, as_of, run.run_id, own_pulse=own)
         return first_failed(check_gates(seen, now, gate_rules(self._profile)))
 
@@ -159,11 +170,10 @@ class ExecutorProcess:
 
     def _guard_silence(self) -> str | None:
         age_s_max = self._profile.config.guard.heartbeat_age_s_max
-        seen = pulse(self._profile, "guard")
-        return silence(seen, self.clock.now(), age_s_max, "watching")
+        return guard_silence(pulse(self._profile, "guard"), self.clock.now(), age_s_max)
 
     def _deadline(self, now: datetime) -> datetime | None:
         config = self._profile.config
         session = session_at(config.session.calendar, now)
         minutes = config.execution.deadline_minutes
-        return run_deadline(now, session, minutes) if session else None
+        return run_deadline(now, session, minutes, config.close_margin) if session else None

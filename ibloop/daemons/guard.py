@@ -1,129 +1,226 @@
 """TradeGuard: watches the account on an IB session of its own and halts when it loses too much.
 
 It needs neither the executor nor its connection. A halt is a row that every sending transaction
-reads; nothing has to be told to anybody.
+reads; nothing has to be told to anybody. Beside the valuation runs the drop copy, which freezes
+what ledger and broker do not agree about.
 """
 
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from dataclasses import replace
+from datetime import datetime
 
 from ibloop import log
 from ibloop.adapters.host import SystemClock
 from ibloop.adapters.ib.account import IbAccountWatch
-from ibloop.adapters.ledger import alerts, guard_state, halts, orders
-from ibloop.adapters.ledger.connection import Ledger, Tx, open_ledger
-from ibloop.adapters.ledger.guard_state import GuardRow
-from ibloop.adapters.ports import Clock, NotSentError, Quotes
+from ibloop.adapters.ledger import (
+    alerts,
+    audit,
+    guard_days,
+    guard_memory,
+    guard_state,
+    halts,
+)
+from ibloop.adapters.ledger.connection import (
+    Ledger,
+    LedgerBusyError,
+    OperationalError,
+    Tx,
+    open_ledger,
+)
+from ibloop.adapters.ports import Clock, Quotes
 from ibloop.adapters.streamfiles import QuoteReader, wake
 from ibloop.config import Config, Profile
 from ibloop.core.guard import (
-    Baseline,
     GuardVerdict,
-    Valuation,
-    evaluate,
-    kill_must_escalate,
-    value_account,
+    is_as_severe,
+    may_release,
+    pause_s,
 )
 from ibloop.core.invariant import present
-from ibloop.core.lifecycle import ORDER_AT_BROKER
-from ibloop.core.model import HALT_ORDER, HaltLevel, Moment, Position, Quote
-from ibloop.core.quotes import valuation_price
-from ibloop.core.sessions import trade_date
-from ibloop.daemons.halting import severest_halt
+from ibloop.core.model import HaltLevel, Moment
+from ibloop.daemons import guard_rows
+from ibloop.daemons.guard_dropcopy import DropCopy
+from ibloop.daemons.guard_judge import Judged, judge
+from ibloop.daemons.guard_kill import KillSwitch
+from ibloop.daemons.guard_look import AccountLook, Sight, Watch
+from ibloop.daemons.guard_unwritable import is_unwritable
 from ibloop.daemons.link import GatewayLink
 from ibloop.daemons.loop import Report, run_daemon
 
 ACTOR = "guard"
-EVALUATION_S = 2.0
-PROOF_AGE_S_MAX = 10.0
-"""Account values are pushed on change only: they count while the gateway answers."""
-AGAIN_DOUBLINGS_MAX = 6
-"""A global cancel is repeated after 10, 20, 40 s and so on, at last every 640 s."""
+MEMORY_S = 60.0
+"""How often believed prices are written down while the books stand still."""
+THINNING_S = 60.0
+DEGRADED_TOLD_S = 60.0
+"""How long the guard may be blind in market hours before people are told."""
 
 _log = log.get(__name__)
 
 
 class TradeGuard:
-    """Evaluates the account every two seconds; :meth:`step` does what is due.
+    """Evaluates the account at the pace of the session; :meth:`step` does what is due.
 
     ``watch`` is an IB session that only looks (and may cancel everything).
     """
 
     def __init__(
-        self, profile: Profile, ledger: Ledger, watch: IbAccountWatch, quotes: Quotes, clock: Clock
+        self, profile: Profile, ledger: Ledger, watch: Watch, quotes: Quotes, clock: Clock
     ) -> None:
-        """Take the ports and go on from the baselines the ledger remembers."""
+        """Take the ports and go on from what the ledger remembers."""
         self._profile = profile
         self._config: Config = profile.config
         self._ledger = ledger
-        self._watch = watch
-        self._quotes = quotes
         self._clock = clock
+        self._look = AccountLook(profile.config, watch, quotes, clock)
+        self._look.memory = guard_memory.load(ledger.db)
+        self._copy = DropCopy(profile.config, watch, clock)
+        self._kill = KillSwitch(profile, ledger, watch, clock)
         self._due_ns = 0
-        self._kill_seen: Moment | None = None
-        self._canceled: Moment | None = None
-        self._cancels = 0
+        self._saved: Moment | None = None
+        self._thinned: Moment | None = None
+        self._degraded: Moment | None = None
+        self._degraded_told = False
         self.verdict: GuardVerdict | None = None
 
     def step(self) -> bool:
         """Evaluate when it is due; return False, for there is never more at once."""
         now = self._clock.now()
-        if now.boottime_ns < self._due_ns:
-            return False
-        self._due_ns = now.boottime_ns + int(EVALUATION_S * 1e9)
-        self.evaluate()
-        self._escalate()
+        # Before everything that may wait for the ledger: what works is not to wait with it.
+        self._kill.step()
+        self._copy.ask()
+        if now.boottime_ns >= self._due_ns:
+            sight = self._evaluate()
+            pace_s = pause_s(self._config.guard, market_open=sight.market_open)
+            self._due_ns = now.boottime_ns + int(pace_s * 1e9)
         return False
 
     def evaluate(self) -> GuardVerdict:
+        """Evaluate now, due or not, and return the verdict."""
+        self._evaluate()
+        return present(self.verdict, "verdict")
+
+    def _evaluate(self) -> Sight:
         """Value the account, write the evaluation, halt if a limit is reached; one transaction."""
-        valuation = self._value()
-        with self._ledger.transaction() as tx:
-            now = self._clock.now()  # after waiting for the write lock, in which a resume may fall
-            today = trade_date(now.utc, self._config.session.timezone)
-            last, cleared = guard_state.last(tx.db), halts.cleared_count(tx.db)
-            baseline = _baseline(last)
-            verdict = evaluate(
-                valuation,
-                baseline,
-                self._config.guard,
-                today=today,
-                now=now.utc,
-                resumed_at=_resumed_at(last, baseline, cleared, now.utc),
-                previous_usd=last.equity if last else None,
-            )
-            guard_state.record(tx, _row(verdict, last, cleared, today, now.utc), ACTOR)
-            if verdict.halt is not None:
-                self._halt(tx, verdict.halt, verdict.reason, now.utc)
-        self._announce(verdict)
-        self.verdict = verdict
-        return verdict
+        db = self._ledger.db
+        recent = guard_rows.recent_of(guard_state.last(db))
+        sight = self._look.look(db, recent[-1] if recent else None)
+        outcome = self._copy.compare(db, sight)
+        try:
+            with self._ledger.transaction() as tx:
+                # After waiting for the write lock, in which a resume may fall.
+                now = self._clock.now()
+                judged = judge(tx.db, self._config, sight, now)
+                changed = outcome is not None and self._copy.record(tx, outcome, now.utc)
+                self._record(tx, judged, sight, now, is_event=changed)
+        except (LedgerBusyError, OperationalError) as error:
+            if not is_unwritable(error):
+                raise
+            self._take(self._unwritten(sight, str(error)))
+            return sight
+        self._look.keep(sight)
+        self._take(judged.verdict)
+        return sight
 
-    def _value(self) -> Valuation:
-        now = self._clock.now()
-        fresh = self._watch.is_connected() and self._watch.proof_age_s() <= PROOF_AGE_S_MAX
-        positions = self._watch.positions() if fresh else None
-        values = self._watch.values() if fresh else None
-        if positions is None or values is None:
-            return Valuation(None, "none")
-        quotes = self._quotes.read([p.symbol for p in positions])
-        limits = self._config.quotes
-        prices: dict[str, Decimal | None] = {
-            p.symbol: valuation_price(_of(quotes.get(p.symbol), p), now, limits) for p in positions
-        }
-        return value_account(positions, prices, values)
+    def _record(self, tx: Tx, judged: Judged, sight: Sight, now: Moment, *, is_event: bool) -> None:
+        verdict, last = judged.verdict, judged.last
+        flow = sight.flow_usd if verdict.baseline is not None else None
+        halted = verdict.halt is not None and self._halt(tx, verdict.halt, verdict.reason, now.utc)
+        released = self._release(tx, verdict, now.utc)
+        if flow is not None:
+            _tell_flow(tx, sight, now.utc)
+        self._warn(tx, judged, now, market_open=sight.market_open)
+        day = guard_rows.store_day(
+            tx, verdict, flow, anew=judged.is_anew, today=judged.row.trade_date
+        )
+        if day is not None:
+            guard_days.store(tx, day, now.utc)
+        event = any((is_event, halted, released, flow is not None, sight.splits))
+        keep = guard_state.keep_class(last, judged.row, is_event=event)
+        row = judged.row
+        if keep == guard_state.KEPT_FOR_EVER:
+            prices = guard_rows.prices_of(verdict.valuation)
+            row = replace(row, detail={**row.detail, "prices": prices})
+        guard_state.record(tx, row, ACTOR, keep=keep)
+        self._keep_up(tx, sight, now)
 
-    def _halt(self, tx: Tx, level: HaltLevel, reason: str, now: datetime) -> None:
-        """Latch the halt, unless one as severe is there already."""
-        standing = halts.level(tx.db)
-        if standing is not None and HALT_ORDER.index(standing) >= HALT_ORDER.index(level):
-            return
+    def _keep_up(self, tx: Tx, sight: Sight, now: Moment) -> None:
+        """Write down what a restart needs, and thin old rows."""
+        moved = sight.memory.books is not self._look.memory.books
+        if moved or self._saved is None or now.age_s(self._saved) >= MEMORY_S:
+            self._saved = now
+            guard_memory.save(tx, sight.memory, now.utc)
+        if self._thinned is None or now.age_s(self._thinned) >= THINNING_S:
+            self._thinned = now
+            guard_state.thin(tx, now.utc)
+
+    def _halt(self, tx: Tx, level: HaltLevel, reason: str, now: datetime) -> bool:
+        """Latch the halt, unless one as severe is there already; return whether it is new."""
+        if is_as_severe(halts.level(tx.db), level):
+            return False
         halt_id = halts.halt(tx, level, reason, "guard", ACTOR, now)
         text = f"trading halted ({level}): {reason}"
         alerts.raise_alert(tx, "critical", "guard.halted", str(halt_id), text, None, now, ACTOR)
+        return True
 
-    def _announce(self, verdict: GuardVerdict) -> None:
+    def _release(self, tx: Tx, verdict: GuardVerdict, now: datetime) -> bool:
+        """Lift the guard's own reduce-only for a day loss, where the configuration lets it."""
+        if not may_release(verdict, self._config.guard):
+            return False
+        released = False
+        for halt in halts.active(tx.db):
+            is_own = (halt.source, halt.level) == ("guard", HaltLevel.REDUCE_ONLY)
+            if is_own and halt.reason.startswith("day loss"):
+                why = f"day loss {verdict.day_loss:.2%} is below the release"
+                halts.release(tx, halt.halt_id, ACTOR, why, now)
+                text = f"reduce-only lifted: {why}"
+                alerts.raise_alert(
+                    tx, "info", "guard.released", str(halt.halt_id), text, None, now, ACTOR
+                )
+                released = True
+        return released
+
+    def _warn(self, tx: Tx, judged: Judged, now: Moment, *, market_open: bool) -> None:
+        """Tell of a loss near its limit once a day, and of a guard that cannot see."""
+        verdict, today = judged.verdict, judged.row.trade_date
+        if verdict.status == "warn":
+            what = " ".join(verdict.reason.split()[:2])
+            key = f"guard.warned:{today}:{what}"
+            alerts.raise_alert(
+                tx, "warning", "guard.warned", what, verdict.reason, key, now.utc, ACTOR
+            )
+        if verdict.status != "degraded":
+            if self._degraded_told:
+                text = "the guard values the account again"
+                alerts.raise_alert(
+                    tx, "info", "guard.recovered", "guard", text, None, now.utc, ACTOR
+                )
+            self._degraded, self._degraded_told = None, False
+            return
+        if not market_open:
+            return  # gateways restart at night, and nobody quotes: nothing is traded either
+        self._degraded = self._degraded or now
+        if not self._degraded_told and now.age_s(self._degraded) >= DEGRADED_TOLD_S:
+            self._degraded_told = True
+            text = f"the guard cannot value the account, nothing new is bought: {verdict.reason}"
+            alerts.raise_alert(tx, "warning", "guard.degraded", "guard", text, None, now.utc, ACTOR)
+
+    def _unwritten(self, sight: Sight, error: str) -> GuardVerdict:
+        """Return the verdict of an evaluation that could not be written: degraded, at the least.
+
+        A kill that cannot be latched in the ledger is latched by the HALT file, which stands until
+        a person removes it.
+        """
+        verdict = judge(self._ledger.db, self._config, sight, self._clock.now()).verdict
+        if verdict.halt is HaltLevel.KILL:
+            try:
+                (self._profile.data_dir / "HALT").write_text("kill\n", encoding="utf-8")
+            except OSError as refused:
+                _log.error("guard.halt_file_failed", error=str(refused))
+        text = f"the ledger cannot be written: {error}"
+        return replace(verdict, status="degraded", reason=f"{text}; {verdict.reason}")
+
+    def _take(self, verdict: GuardVerdict) -> None:
         before = self.verdict.status if self.verdict else None
+        self.verdict = verdict
         if verdict.status != before:
             equity = verdict.valuation.equity_usd
             _log.warning(
@@ -132,97 +229,14 @@ class TradeGuard:
         if verdict.halt is not None and verdict.status != before:
             wake(self._profile.stream_dir)
 
-    def _escalate(self) -> None:
-        """Under a kill, cancel at the broker what the executor has not cancelled in time."""
-        now = self._clock.now()
-        level, _ = severest_halt(self._ledger.db, self._profile.data_dir)
-        if level is not HaltLevel.KILL:
-            self._kill_seen = self._canceled = None
-            self._cancels = 0
-            return
-        self._kill_seen = self._kill_seen or now
-        working = len(orders.in_states(self._ledger.db, ORDER_AT_BROKER))
-        last_s = None if self._canceled is None else now.age_s(self._canceled)
-        if last_s is not None:
-            # Each time twice as long: an order nobody can account for must not cancel what a
-            # person does by hand every ten seconds, for as long as the kill stands.
-            last_s /= 2 ** min(self._cancels - 1, AGAIN_DOUBLINGS_MAX)
-        due = kill_must_escalate(now.age_s(self._kill_seen), working, last_s)
-        if not due or not self._config.guard.global_cancel:
-            return
-        try:
-            self._watch.global_cancel()
-        except NotSentError as error:
-            _log.error("guard.cancel_failed", error=str(error))
-            return
-        self._canceled = now
-        self._cancels += 1
-        text = f"global cancel: {working} orders still worked under a kill (manual orders went too)"
-        with self._ledger.transaction() as tx:
-            alerts.raise_alert(
-                tx, "critical", "guard.global_cancel", "", text, None, now.utc, ACTOR
-            )
 
-
-def _of(quote: Quote | None, position: Position) -> Quote | None:
-    """Return the quote if it is of the very contract that is held."""
-    return quote if quote is not None and quote.con_id == position.con_id else None
-
-
-def _baseline(row: GuardRow | None) -> Baseline | None:
-    """Return what the last evaluation was measured against."""
-    if row is None or row.baseline_equity is None or row.baseline_at is None:
-        return None
-    return Baseline(
-        trade_date=date.fromisoformat(str(row.detail["baseline_date"])),
-        set_at=row.baseline_at,
-        day_start_usd=row.baseline_equity,
-        day_high_usd=Decimal(str(row.detail["day_high_usd"])),
-        peak_usd=present(row.peak_equity, "peak of a baseline"),
-    )
-
-
-def _resumed_at(
-    last: GuardRow | None, baseline: Baseline | None, cleared: int, now: datetime
-) -> datetime | None:
-    """Return when a person resumed since the last valued evaluation, ``None`` if nobody did.
-
-    Told by the number of halts cleared: by their times a resume in the baseline's own
-    millisecond, or after the clock was set back, would be missed and the halt raised again.
-    """
-    if last is None or baseline is None or last.detail.get("cleared", cleared) == cleared:
-        return None
-    return max(now, baseline.set_at + timedelta(milliseconds=1))
-
-
-def _row(
-    verdict: GuardVerdict, last: GuardRow | None, cleared: int, today: date, now: datetime
-) -> GuardRow:
-    base, valuation = verdict.baseline, verdict.valuation
-    detail: dict[str, object] = {"reason": verdict.reason, "unpriced": list(valuation.missing)}
-    # An evaluation without a value has not taken note of a resume: the next valued one must.
-    noted = verdict.status != "degraded"
-    detail["cleared"] = cleared if noted or last is None else last.detail.get("cleared", cleared)
-    if base is not None:
-        detail |= {"day_high_usd": base.day_high_usd, "baseline_date": base.trade_date.isoformat()}
-    return GuardRow(
-        trade_date=today,
-        evaluated_at=now,
-        status=verdict.status,
-        equity=valuation.equity_usd,
-        equity_source=valuation.source,
-        baseline_equity=base.day_start_usd if base else None,
-        baseline_at=base.set_at if base else None,
-        peak_equity=base.peak_usd if base else None,
-        day_loss=_rounded(verdict.day_loss),
-        drawdown=_rounded(verdict.drawdown),
-        detail=detail,
-    )
-
-
-def _rounded(fraction: Decimal | None) -> Decimal | None:
-    """Return a loss to a hundredth of a basis point: a quotient need not end."""
-    return None if fraction is None else fraction.quantize(Decimal("0.000001"))
+def _tell_flow(tx: Tx, sight: Sight, now: datetime) -> None:
+    flow = present(sight.flow_usd, "flow")
+    way = "came in" if flow > 0 else "went out"
+    text = f"{abs(flow):.2f} USD {way} without a fill: a flow, no profit or loss; baselines follow"
+    payload = {"flow_usd": flow, "equity_usd": sight.valuation.equity_usd}
+    audit.append(tx, ACTOR, "guard.flow_seen", "", payload, now=now)
+    alerts.raise_alert(tx, "info", "guard.flow_seen", "", text, None, now, ACTOR)
 
 
 class GuardProcess:

@@ -29,6 +29,7 @@ from ibloop.daemons.lineage import Lineage
 from ibloop.daemons.order_judge import OrderJudge
 from ibloop.daemons.order_sender import PACED, OrderSender
 from ibloop.daemons.order_trouble import Trouble, revived_orders
+from ibloop.daemons.send_rails import SendRails
 from ibloop.errors import LockHeldError
 
 ACTOR = "executor"
@@ -60,17 +61,19 @@ class OrderExecutor:
         clock: Clock,
         halt: Callable[[Connection], HaltLevel | None],
         mark: Mark,
+        rails: SendRails,
     ) -> None:
         """Take the epoch: from here on an older executor can send nothing any more.
 
         ``halt`` tells the severest halt in force, read anew at each call; ``mark`` how far this
-        ledger had come when an executor last worked on it.
+        ledger had come when an executor last worked on it; ``rails`` bound every send.
         """
         self._config = config
         self._ledger = ledger
         self._broker = broker
         self._clock = clock
         self.halt = halt
+        self.rails = rails
         self._started = clock.now()
         self._judge = OrderJudge(config, self._started, ACTOR)
         self._heard: set[ev.OrderReported] = set()
@@ -99,6 +102,7 @@ class OrderExecutor:
             instruments,
             clock,
             halt=halt,
+            rails=rails,
             epoch=self.epoch,
             actor=ACTOR,
         )

@@ -14,6 +14,7 @@ from ibloop.adapters.ledger import alerts, fills, orders, runs
 from ibloop.adapters.ledger.connection import Tx
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.config import Config
+from ibloop.core.invariant import present
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderEvent, OrderState
 from ibloop.core.model import ZERO, BrokerOrder, Evidence, Execution, Moment, Order
 from ibloop.core.recovery import AbsenceRules, Verdict, is_absent, judge, proves_not_sent
@@ -156,7 +157,7 @@ class OrderJudge:
             return False
         # What a fresh connection does not show proves nothing (absence test, condition 2).
         settled = begun.age_s(self._connected) >= self._absence.spacing_s
-        if order.sent_at is None or not settled:
+        if order.sent_at is None or not settled or not self._has_outlived(order, begun):
             return False
         zone = self._config.session.timezone
         return proves_not_sent(
@@ -167,6 +168,16 @@ class OrderJudge:
             same_day=trade_date(order.sent_at, zone) == trade_date(begun.utc, zone),
             explained=_position_is_explained(tx, order, evidence),
         )
+
+    def _has_outlived(self, order: Order, begun: Moment) -> bool:
+        """Return whether more than the life of a sent order has passed by boot time, too.
+
+        A wall clock that was set forward makes an order look expired that can still come alive.
+        One of an earlier process is timed from the start of this one.
+        """
+        life = order.good_till - present(order.sent_at, "time of a sent order")
+        seen = self._sent.get(order.client_order_id, self._started)
+        return begun.age_s(seen) >= (life + self._absence.after_expiry).total_seconds()
 
     def _conclude(self, tx: Tx, row: OrderRow, verdict: Verdict, now: datetime) -> None:
         order, event = row.order, verdict.event

@@ -6,15 +6,16 @@ checked with the ones before it counted, for its price is that of one write to t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from ibloop import log
-from ibloop.adapters.ledger import alerts, arming, identity, orders, runs
+from ibloop.adapters.ledger import alerts, identity, orders, risk, runs
 from ibloop.adapters.ledger.connection import Connection, Ledger, Tx
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
+from ibloop.adapters.ledger.values import parse_time, time_text
 from ibloop.adapters.ports import Broker, Clock, NotSentError, Quotes
 from ibloop.config import Config
 from ibloop.core.invariant import invariant, present
@@ -23,18 +24,25 @@ from ibloop.core.model import (
     ZERO,
     HaltLevel,
     Instrument,
-    Mode,
     Moment,
     Order,
     OrderType,
     Quote,
 )
 from ibloop.core.orders import Intent, limit_price
-from ibloop.core.quotes import mid, problem
-from ibloop.core.risk import Breach, check_send, halt_allows
-from ibloop.core.sessions import day_start
-from ibloop.daemons.order_book import SendBook, read_book
+from ibloop.core.quotes import mid
+from ibloop.core.risk import Moment as RiskMoment
+from ibloop.core.risk import (
+    Verdict,
+    because,
+    breaches,
+    check_quote,
+    check_send,
+    halt_allows,
+)
+from ibloop.daemons.order_book import PlanBook, SendBook, read_book, read_plan
 from ibloop.daemons.order_judge import NOT_SENT_CODE
+from ibloop.daemons.send_rails import SendRails
 
 PACED = "paced"
 """The one reason to wait that time alone ends."""
@@ -43,6 +51,16 @@ WRITE_DELAY_S_MAX = 3.0
 """Longer than any commit takes: beyond it the checks in the journal are about another moment."""
 
 _log = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What an order would be sent with: middle of the quote and collar price, zero without one."""
+
+    instrument: Instrument | None
+    quote: Quote | None
+    middle: Decimal
+    price: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +73,9 @@ class _Journalled:
 
 
 class OrderSender:
-    """Journals planned orders and hands them to the broker; keeps nothing in memory.
+    """Journals planned orders and hands them to the broker.
+
+    All it keeps in memory is the plan of the run under way, which nothing changes any more.
 
     ``halt`` tells the severest halt in force, ``epoch`` is the executor's own.
     """
@@ -70,6 +90,7 @@ class OrderSender:
         clock: Clock,
         *,
         halt: Callable[[Connection], HaltLevel | None],
+        rails: SendRails,
         epoch: int,
         actor: str,
     ) -> None:
@@ -81,8 +102,10 @@ class OrderSender:
         self._instruments = instruments
         self._clock = clock
         self._halt = halt
+        self._rails = rails
         self._epoch = epoch
         self._actor = actor
+        self._plan: PlanBook | None = None
 
     def send(
         self,
@@ -108,26 +131,45 @@ class OrderSender:
             waiting = self._hindrance(tx, current, halt, now)
             if waiting is not None or current is None:
                 return waiting
-            places = orders.places_of(tx.db, [order.client_order_id for order in planned])
-            today = day_start(now.utc, self._config.session.timezone)
-            book = read_book(tx.db, current, symbols, halt, now=now.utc, day_start=today)
-            for order in planned:
-                place, quote = places.get(order.client_order_id), quotes.get(order.symbol)
-                waiting = not_now(len(journalled)) or self._hinders(place, current, book, now)
+            permit = self._rails.permit(tx.db, current, now)
+            if permit.hindrance is not None:
+                return permit.hindrance
+            plan = self._plan_of(tx, current)
+            if plan is None:
+                return "the plan is of another attempt or version: cancel the run and ask anew"
+            book = read_book(
+                tx.db, current, plan, symbols, halt, next_valid_id, now=now.utc, config=self._config
+            )
+            for ref in (order.client_order_id for order in planned):
+                row = orders.find(tx.db, ref)
+                waiting = not_now(len(journalled)) or self._hinders(row, current, book, now)
                 if waiting is not None:
                     break
-                instrument = self._instruments.get(order.symbol)
-                breach = self._refuse(order, instrument, quote, book, now)
-                if breach is not None:
-                    self._deny(tx, order, breach, now.utc)
+                order = present(row, f"planned order {ref}").order
+                waiting = permit.hinders(order, book.held(order.symbol))
+                if waiting is not None:
+                    break
+                offer = self._offer(order, quotes.get(order.symbol))
+                verdicts = self._verdicts(order, offer, book, now)
+                if not_permitted := permit.refuses(order, offer.price):
+                    verdicts = (*verdicts, not_permitted)
+                refused = breaches(verdicts)
+                self._record(tx, current, order, verdicts, now.utc, passed=not refused)
+                if refused:
+                    self._deny(tx, order, refused, now.utc)
                 else:
-                    instrument = present(instrument, "instrument of a checked order")
-                    sent = self._journal(tx, current, order, instrument, quote, next_valid_id, now)
-                    book.add(sent, now.utc)
-                    journalled.append(_Journalled(sent.order, instrument, book.held[order.symbol]))
+                    sent = self._journal(tx, current, order, offer, book, now)
+                    permit.sent(tx, sent.order, offer.middle, now, self._actor)
+                    journalled.append(sent)
                 done += 1
         self._write(journalled, now)
         return None if done else waiting
+
+    def _plan_of(self, tx: Tx, run: Run) -> PlanBook | None:
+        """Return the plan of the run under way, read once; ``None`` when it was not stored."""
+        if self._plan is None or not self._plan.belongs_to(run):
+            self._plan = read_plan(tx.db, run, self._instruments)
+        return self._plan
 
     def _hindrance(
         self, tx: Tx, run: Run | None, halt: HaltLevel | None, now: Moment
@@ -141,111 +183,114 @@ class OrderSender:
             return "the deadline has passed"
         if orders.one_unknown(tx.db) is not None:
             return "the fate of an order is unknown"
-        config = self._config
-        if config.mode is Mode.LIVE and not arming.is_armed(tx.db, config.account, now):
-            return "not armed"
         return "halted" if halt in {HaltLevel.PAUSE, HaltLevel.KILL} else None
 
-    def _hinders(
-        self, place: tuple[OrderState, str, int] | None, run: Run, book: SendBook, now: Moment
-    ) -> str | None:
-        """Return what of the ledger stands against sending an order of the run now.
-
-        ``place`` is the order's: state, run and attempt.
-        """
-        if place is None or place[0] is not OrderState.PLANNED:
+    def _hinders(self, row: OrderRow | None, run: Run, book: SendBook, now: Moment) -> str | None:
+        """Return what of the ledger stands against sending an order of the run now."""
+        if row is None or row.order.status is not OrderState.PLANNED:
             return "the order is not planned any more"
-        if place[1:] != (run.run_id, run.attempt):
+        if (row.order.run_id, row.attempt) != (run.run_id, run.attempt):
             return "the order belongs to another attempt"
-        paced = book.is_paced(now.utc, self._config.limits.orders_per_second_max)
+        if now.utc >= row.order.good_till:
+            return "the order's time has passed"
+        paced = book.is_paced(self._config.limits.orders_per_second_max)
         return PACED if paced else None
 
     # --- refusing -----------------------------------------------------------------------------
 
-    def _refuse(
-        self,
-        order: Order,
-        instrument: Instrument | None,
-        quote: Quote | None,
-        book: SendBook,
-        now: Moment,
-    ) -> Breach | None:
-        """Return the first reason why this order must not leave now."""
-        if instrument is None or instrument.con_id != order.con_id:
-            found = f"{order.symbol} as contract {order.con_id}"
-            return Breach("universe", found, "what the universe holds", "plan the run anew")
-        if order.quantity != order.quantity.to_integral_value():
-            return Breach("lot", f"{order.quantity} shares", "whole shares", "mend the universe")
-        context = book.context(order.symbol, quote, self._quote_problem(order, quote, now))
-        price = self._limit_price(order, instrument, quote)
-        intent = Intent(order.symbol, order.con_id, order.side, order.quantity, price)
-        return next(iter(check_send(intent, instrument, price, context, self._config.limits)), None)
-
-    def _limit_price(self, order: Order, instrument: Instrument, quote: Quote | None) -> Decimal:
+    def _offer(self, order: Order, quote: Quote | None) -> _Offer:
         """Return the collar price from the fresh quote; zero without one (it is refused then)."""
+        instrument = self._instruments.get(order.symbol)
         middle = mid(quote) if quote else None
-        if middle is None:
-            return ZERO
-        return limit_price(
-            order.side, middle, instrument, self._config.limits.price_collar_fraction
+        if middle is None or instrument is None:
+            return _Offer(instrument, quote, ZERO, ZERO)
+        collar = self._config.limits.price_collar_fraction
+        return _Offer(
+            instrument, quote, middle, limit_price(order.side, middle, instrument, collar)
         )
 
-    def _quote_problem(self, order: Order, quote: Quote | None, now: Moment) -> str | None:
-        if quote is not None and quote.con_id != order.con_id:
-            return f"the quote is of contract {quote.con_id}, the order of {order.con_id}"
-        return problem(quote, now, self._config.quotes)
+    def _verdicts(
+        self, order: Order, offer: _Offer, book: SendBook, now: Moment
+    ) -> tuple[Verdict, ...]:
+        """Return what every check says of the order as it would leave now."""
+        quoted = check_quote(offer.quote, order.con_id, now, self._config.quotes)
+        if breaches(quoted):
+            quoted = because(quoted, self._quotes.explain(order.symbol))
+        context = book.context(order.symbol, offer.quote, quoted)
+        intent = Intent(order.symbol, order.con_id, order.side, order.quantity, offer.price)
+        return check_send(intent, offer.instrument, offer.price, context, self._config.limits)
 
-    def _deny(self, tx: Tx, order: Order, breach: Breach, now: datetime) -> None:
-        ref = order.client_order_id
+    def _record(
+        self,
+        tx: Tx,
+        run: Run,
+        order: Order,
+        verdicts: tuple[Verdict, ...],
+        now: datetime,
+        *,
+        passed: bool,
+    ) -> None:
+        row = risk.VerdictRow(
+            run_id=run.run_id,
+            attempt=run.attempt,
+            moment=RiskMoment.SEND,
+            client_order_id=order.client_order_id,
+            at=now,
+            passed=passed,
+            verdicts=verdicts,
+        )
+        risk.store_verdicts(tx, row)
+
+    def _deny(self, tx: Tx, order: Order, refused: Sequence[Verdict], now: datetime) -> None:
+        ref, first = order.client_order_id, refused[0]
         orders.apply(
             tx,
             ref,
             OrderEvent.DENY,
             reject_source="ibloop",
-            reject_code=breach.check,
-            reject_reason=str(breach),
+            reject_code=first.code,
+            reject_reason="; ".join(map(str, refused)),
             now=now,
             actor=self._actor,
         )
-        text = f"{order.side} {order.quantity} {order.symbol} not sent: {breach}"
+        text = f"{order.side} {order.quantity} {order.symbol} not sent: {first}"
         alerts.raise_alert(tx, "warning", "order.rejected", ref, text, f"rejected:{ref}", now)
-        _log.warning("order.denied", client_order_id=ref, check=breach.check, why=str(breach))
+        _log.warning("order.denied", client_order_id=ref, check=first.check, why=str(first))
 
     # --- journalling and placing --------------------------------------------------------------
 
     def _journal(
-        self,
-        tx: Tx,
-        run: Run,
-        order: Order,
-        instrument: Instrument,
-        quote: Quote | None,
-        next_valid_id: int,
-        now: Moment,
-    ) -> OrderRow:
-        """Write the SENDING row and return it: the order leaves exactly as it says."""
-        quote = present(quote, "quote of an order that passed the checks")
-        ref = order.client_order_id
-        price = self._limit_price(order, instrument, quote)
+        self, tx: Tx, run: Run, order: Order, offer: _Offer, book: SendBook, now: Moment
+    ) -> _Journalled:
+        """Write the SENDING row and count it; what is returned leaves exactly as the row says."""
+        quote = present(offer.quote, "quote of an order that passed the checks")
+        ref, is_limit = order.client_order_id, order.order_type is OrderType.LMT
+        leaving = replace(
+            order,
+            status=OrderState.SENDING,
+            ib_order_id=book.next_order_id,
+            limit_price=offer.price if is_limit else None,
+            good_till=min(order.good_till, present(run.deadline_at, "deadline of the run")),
+            # As the row will say it: a ledger's time is cut to the millisecond.
+            sent_at=parse_time(time_text(now.utc)),
+        )
         marked = orders.mark_sending(
             tx,
             ref,
-            ib_order_id=max(next_valid_id, orders.max_ib_order_id(tx.db) + 1),
-            limit_price=price if order.order_type is OrderType.LMT else None,
-            arrival_price=mid(quote) or ZERO,
+            ib_order_id=book.next_order_id,
+            limit_price=leaving.limit_price,
+            arrival_price=offer.middle,
             quote_seq=quote.seq,
             quote_source=quote.source.value,
             quote_at=quote.received.utc,
-            good_till=present(run.deadline_at, "deadline of an executing run"),
+            good_till=leaving.good_till,
             now=now.utc,
             actor=self._actor,
         )
-        row = present(marked, f"{ref} in state planned")
-        checked = (order.con_id, order.side, order.quantity, order.order_type)
-        stored = row.order
-        same = (stored.con_id, stored.side, stored.quantity, stored.order_type) == checked
-        invariant(same, f"{ref} is not the order that was checked")
-        return row
+        invariant(marked, f"{ref} was planned in this transaction")
+        book.add(leaving, offer.middle)
+        instrument = present(offer.instrument, "instrument of a checked order")
+        return _Journalled(leaving, instrument, book.held(order.symbol))
 
     def _write(self, journalled: Sequence[_Journalled], since: Moment) -> None:
         """Hand journalled orders to the broker; write down of which not one byte has left."""

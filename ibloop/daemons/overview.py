@@ -12,14 +12,16 @@ from decimal import Decimal
 from pathlib import Path
 
 from ibloop.adapters.halt_file import read_halt_file
+from ibloop.adapters.host import build_id
 from ibloop.adapters.streamfiles import QuoteReader, read_heartbeat, read_status, status_path
 from ibloop.config import SYSTEM_CONFIG_DIR, Config, Profile
+from ibloop.core.arming import why_unarmed
 from ibloop.core.gates import Pulse, silence
 from ibloop.core.lifecycle import REASON_ADVICE, RunReason, RunState
-from ibloop.core.model import HALT_ORDER, HaltLevel, Moment, Position, Quote
-from ibloop.core.quotes import problem as quote_problem
+from ibloop.core.model import HALT_ORDER, HaltLevel, Mode, Moment, Position, Quote
 from ibloop.core.quotes import valuation_price
 from ibloop.daemons.overview_ledger import LedgerView
+from ibloop.daemons.pricing import quote_problem
 
 DAEMONS = (
     ("gateway", "gateway", "connected"),
@@ -117,6 +119,7 @@ class Overview:
     """Everything; ``ledger`` is ``None`` when it cannot be read, which ``note`` explains.
 
     ``halts`` stand now, the severest first; ``next`` are the things a person should do.
+    ``unarmed`` is why a new run may not send live; ``None`` when it may, and in paper.
     """
 
     at: Moment
@@ -135,6 +138,7 @@ class Overview:
     ledger: LedgerView | None
     note: str | None
     next: tuple[str, ...]
+    unarmed: str | None = None
 
 
 def read_overview(
@@ -158,13 +162,27 @@ def read_overview(
         daemons=daemons,
         stream=stream,
         market=_market(config, now.utc),
-        quotes=tuple(_quote_line(quote, now, config, stream) for quote in quotes.values()),
-        damaged_quotes=reader.problems,
+        quotes=tuple(_quote_line(reader, quote, now, config, stream) for quote in quotes.values()),
+        damaged_quotes={symbol: str(found) for symbol, found in reader.problems.items()},
         halts=halts,
         positions=tuple(_position_lines(ledger, quotes, now, config)),
         ledger=ledger,
         note=note,
         next=tuple(complete(text, profile) for text in advice(profile, daemons, halts, ledger)),
+        unarmed=_why_unarmed(config, ledger, now),
+    )
+
+
+def _why_unarmed(config: Config, ledger: LedgerView | None, now: Moment) -> str | None:
+    if config.mode is Mode.PAPER:
+        return None
+    return why_unarmed(
+        ledger.arming if ledger else None,
+        now,
+        account=config.account,
+        config_hash=config.config_hash,
+        build=build_id(),
+        run_id=None,
     )
 
 
@@ -186,12 +204,27 @@ def status_data(found: Overview) -> dict[str, object]:
         "equity_as_of": equity.as_of if equity else None,
         "cash": ledger.cash if ledger else None,
         "guard": ledger.guard if ledger else None,
+        "arming": _arming_data(found),
         "last_run": ledger.runs[0].run if ledger and ledger.runs else None,
         "unknown_orders": len(ledger.unknown) if ledger else None,
         "undelivered_alerts": ledger.undelivered if ledger else None,
         "alerts": ledger.alerts if ledger else (),
         "note": found.note,
         "next": found.next,
+    }
+
+
+def _arming_data(found: Overview) -> dict[str, object] | None:
+    """Return what live trading may send now; ``None`` in paper, which needs no arming."""
+    if found.mode == Mode.PAPER:
+        return None
+    given = found.ledger.arming if found.ledger else None
+    return {
+        "armed": found.unarmed is None,
+        "problem": found.unarmed,
+        "expires_at": given.term.expires.utc if given else None,
+        "notional_usd_left": given.left_usd if given else None,
+        "runs_left": given.runs_left if given else None,
     }
 
 
@@ -226,9 +259,14 @@ def standing_halts(data_dir: Path, ledger: LedgerView | None) -> tuple[HaltLine,
     return tuple(sorted(lines, key=lambda line: -HALT_ORDER.index(line.level)))
 
 
+def _is_file(halt: HaltLine) -> bool:
+    """Return whether this is the file itself, not the row that a daemon has written for it."""
+    return halt.source == "file" and halt.created_at is None
+
+
 def resume_command(profile: Profile, halt: HaltLine) -> str:
     """Return the command that ends this halt, complete, for a shell anywhere on this host."""
-    if halt.source == "file" and halt.created_at is None:
+    if _is_file(halt):
         return f"rm {profile.data_dir / 'HALT'}"
     return f'ibloop resume "why it is safe again" {command_options(profile)}'
 
@@ -255,8 +293,9 @@ def advice(
     ledger: LedgerView | None,
 ) -> Iterator[str]:
     """Yield what to do now, the most urgent first; nothing when all is well."""
-    if any(halt.source == "file" for halt in halts):
-        yield f"remove {profile.data_dir / 'HALT'} once trading may go on"
+    if any(_is_file(halt) for halt in halts):
+        file = profile.data_dir / "HALT"
+        yield f"remove {file} once trading may go on, then `ibloop resume REASON`"
     elif halts:
         yield "find out why trading is halted, then `ibloop resume REASON`"
     ill = [line for line in daemons if line.problem is not None]
@@ -273,6 +312,9 @@ def advice(
         return
     if ledger.unknown:
         yield "look for the unknown orders at the broker: `ibloop orders list`"
+    waiting = ledger.current.run if ledger.current else None
+    if waiting is not None and waiting.status is RunState.AWAITING_APPROVAL:
+        yield f"look at what {waiting.run_key} may send: `ibloop run approve {waiting.run_key}`"
     run = ledger.runs[0].run if ledger.runs else None
     if run and run.status is RunState.BLOCKED and run.reason:
         # With a halt standing its advice is above already.
@@ -309,11 +351,13 @@ def _market(config: Config, now: datetime) -> Market:
     return Market(session is not None, session.closes if session else None, config.session.timezone)
 
 
-def _quote_line(quote: Quote, now: Moment, config: Config, stream: StreamFacts) -> QuoteLine:
+def _quote_line(
+    reader: QuoteReader, quote: Quote, now: Moment, config: Config, stream: StreamFacts
+) -> QuoteLine:
     return QuoteLine(
         quote=quote,
         age_s=round(now.age_s(quote.received), 1),
-        problem=quote_problem(quote, now, config.quotes),
+        problem=quote_problem(reader, quote.symbol, quote, now, config.quotes),
         subscribed=quote.symbol in stream.subscribed,
     )
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from ibloop.adapters.ledger import (
     account,
     alerts,
+    arming,
     fills,
     guard_state,
     halts,
@@ -27,6 +28,7 @@ from ibloop.adapters.ledger.halts import Halt
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ledger.snapshots import PreTrade
+from ibloop.core.arming import Arming
 from ibloop.core.lifecycle import ORDER_TERMINAL, OrderState, RunState
 from ibloop.core.model import ZERO, Position
 from ibloop.core.orders import PlanLine
@@ -111,6 +113,7 @@ class LedgerView:
     alerts: tuple[Alert, ...]
     undelivered: int
     tally: Tally
+    arming: Arming | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,7 @@ def read_ledger(db: Connection, limits: Limits) -> LedgerView:
         alerts=alerts.listing(db, limits.alerts),
         undelivered=alerts.waiting_count(db),
         tally=_tally(db),
+        arming=arming.current(db),
     )
 
 

@@ -6,7 +6,7 @@ when it takes the run.
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ibloop.adapters.calendar import session_at
@@ -21,9 +21,10 @@ from ibloop.config import Profile
 from ibloop.core.gates import Gate, Observed, Pulse, Rules, check_gates, first_failed
 from ibloop.core.invariant import present
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunState
-from ibloop.core.model import Mode, Moment
+from ibloop.core.model import Moment
 from ibloop.core.sessions import run_deadline
 from ibloop.core.snapshot import DecisionSnapshot, canonical_json
+from ibloop.core.windows import quiet_at
 from ibloop.daemons.comparing import standing_breaks
 from ibloop.daemons.halting import severest_halt
 from ibloop.errors import BadInputError, RefusedError
@@ -31,6 +32,8 @@ from ibloop.signals.targets import TargetsReading, parse_targets
 
 ACCOUNT_AGE_S_MAX = 60.0
 """The executor refreshes the broker's values every 15 s; four missed rounds are too many."""
+DEAD_COUNTS = timedelta(hours=24)
+"""For so long an alert that was refused for good counts as one that nobody has been told of."""
 
 
 def observe(
@@ -48,7 +51,7 @@ def observe(
     config = profile.config
     session = session_at(config.session.calendar, now.utc)
     minutes = config.execution.deadline_minutes
-    deadline = run_deadline(now.utc, session, minutes) if session is not None else None
+    deadline = run_deadline(now.utc, session, minutes, config.close_margin) if session else None
     level, reason = severest_halt(db, profile.data_dir)
     values = account.values(db)
     others = [run.run_key for run in runs.active(db) if run.run_id != own_run]
@@ -56,14 +59,25 @@ def observe(
     unknown = sum(1 for row in at_broker if row.order.status == OrderState.UNKNOWN)
     return Observed(
         mode=config.mode,
-        armed=config.mode is Mode.LIVE and arming.is_armed(db, config.account, now),
+        unarmed=arming.why_not(
+            db,
+            now,
+            account=config.account,
+            config_hash=config.config_hash,
+            build=build_id(),
+            run_id=own_run,
+        ),
+        build=build_id(),
         halt=level,
         halt_reason=reason,
         gateway=pulse(profile, "gateway"),
         stream=pulse(profile, "status"),
         executor=own_pulse or pulse(profile, "executor"),
         guard=pulse(profile, "guard"),
+        alerts=pulse(profile, "alerts"),
+        undelivered_since=alerts.undelivered_since(db, now.utc - DEAD_COUNTS),
         market_open=session is not None,
+        quiet=quiet_at(config.quiet, now.utc),
         minutes_to_deadline=(
             (deadline - now.utc).total_seconds() / 60 if deadline is not None else None
         ),
@@ -89,13 +103,14 @@ def gate_rules(profile: Profile) -> Rules:
         heartbeat_age_s_max=config.guard.heartbeat_age_s_max,
         account_age_s_max=ACCOUNT_AGE_S_MAX,
         targets_age_h_max=config.targets.age_h_max,
+        alert_age_minutes_max=config.execution.alert_age_minutes_max,
     )
 
 
 def pulse(profile: Profile, name: str) -> Pulse | None:
     """Return a daemon's last heartbeat, ``None`` when there is no usable one."""
     heartbeat = read_heartbeat(profile.stream_dir, name)
-    return None if heartbeat is None else Pulse(heartbeat.status, heartbeat.stamp)
+    return None if heartbeat is None else Pulse(heartbeat.status, heartbeat.stamp, heartbeat.build)
 
 
 def read_targets(path: Path, universe: Universe) -> tuple[TargetsReading, datetime]:

@@ -1,15 +1,24 @@
-"""What people ask of the executor: to end a run, to accept a ledger. Rows in, answers out."""
+"""What people ask of the executor: to end a run or an order, to accept a ledger."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from ibloop.adapters.ledger import commands, runs
+from ibloop.adapters.ledger import commands, orders, runs
 from ibloop.adapters.ledger.commands import Command, CommandStatus
-from ibloop.adapters.ledger.connection import Ledger, Tx
+from ibloop.adapters.ledger.connection import Ledger
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Clock
-from ibloop.core.invariant import invariant
-from ibloop.core.lifecycle import RUN_ACTIVE, RUN_TERMINAL, RunReason, RunState
-from ibloop.daemons.order_executor import ACTOR, OrderExecutor
+from ibloop.core.lifecycle import (
+    ORDER_TERMINAL,
+    RUN_ACTIVE,
+    RUN_TERMINAL,
+    OrderState,
+    RunReason,
+    RunState,
+)
+from ibloop.core.retrying import CANCELED_BY_OPERATOR
+from ibloop.daemons.order_executor import WORKING, OrderExecutor
+from ibloop.daemons.run_attempts import CANCEL_ORDER
+from ibloop.daemons.run_moves import abandon, move_run, refuse
 
 CANCEL_RUN = "run.cancel"
 """Ends a run under way; its argument is ``run_id``."""
@@ -33,7 +42,11 @@ class RunCommands:
         The cancellation of a run under way is answered when the run has ended: until then it
         acts through :meth:`ends`.
         """
-        answers = {CANCEL_RUN: self._cancel, ACCEPT_LEDGER: self._accept}
+        answers = {
+            CANCEL_RUN: self._cancel,
+            CANCEL_ORDER: self._cancel_order,
+            ACCEPT_LEDGER: self._accept,
+        }
         asked = [c for c in commands.queued(self._ledger.db) if c.kind in answers]
         return sum(answers[command.kind](command) for command in asked) > 0
 
@@ -58,6 +71,37 @@ class RunCommands:
             commands.finish(tx, command.command_id, status, refused or "accepted", now)
         return True
 
+    def _cancel_order(self, command: Command) -> bool:
+        """Cancel an order, and answer once it is known how it has ended.
+
+        One whose fate is not known yet is waited for; a planned one is refused at once.
+        """
+        name = str(command.args.get("client_order_id"))
+        row = orders.find(self._ledger.db, name)
+        if row is None:
+            return self._finish(command, CommandStatus.REFUSED, f"there is no order {name}")
+        status = row.order.status
+        if status in ORDER_TERMINAL:
+            stopped = status not in {OrderState.FILLED, OrderState.NOT_SENT}
+            answer = CommandStatus.DONE if stopped else CommandStatus.REFUSED
+            filled = f"{row.order.filled_quantity} of {row.order.quantity} filled"
+            return self._finish(command, answer, f"the order is {status}, {filled}")
+        if status == OrderState.PLANNED:
+            why = f"{command.requested_by}: {command.args.get('reason')}"
+            with self._ledger.transaction() as tx:
+                now = self._clock.now().utc
+                refuse(tx, [row], CANCELED_BY_OPERATOR, {row.order.symbol: why}, now)
+            return True
+        if status in WORKING and self._desk.ready():
+            why = f"{command.requested_by} asked: {command.args.get('reason')}"
+            return self._desk.cancel([(row.order, why)])
+        return self._is_forgotten(command)
+
+    def _finish(self, command: Command, status: CommandStatus, result: str) -> bool:
+        with self._ledger.transaction() as tx:
+            commands.finish(tx, command.command_id, status, result, self._clock.now().utc)
+        return True
+
     def _is_forgotten(self, command: Command) -> bool:
         """Refuse what was asked long ago: whoever asked is not looking any more."""
         now = self._clock.now().utc
@@ -77,6 +121,8 @@ class RunCommands:
             run = runs.find(tx.db, name)
             if run is not None and run.status not in RUN_ACTIVE | RUN_TERMINAL:
                 reason = RunReason.CANCELED_BY_OPERATOR
+                rows = orders.of_run(tx.db, run.run_id, run.attempt)
+                abandon(tx, [r for r in rows if r.order.status == OrderState.PLANNED], now)
                 move_run(tx, run, RunState.CANCELED, reason, run.detail, now)
                 run = runs.find(tx.db, run.run_id)
             if run is not None and run.status not in RUN_TERMINAL:
@@ -86,18 +132,3 @@ class RunCommands:
             result = f"the run is {run.status}" if run else "there is no such run"
             commands.finish(tx, command.command_id, status, result, now)
         return True
-
-
-def move_run(
-    tx: Tx,
-    run: Run,
-    target: RunState,
-    reason: RunReason | None,
-    detail: str,
-    now: datetime,
-) -> None:
-    """Move a run to another state. Raises: InvariantError when somebody else has moved it."""
-    moved = runs.move(
-        tx, run.run_id, run.status, target, reason=reason, detail=detail, now=now, actor=ACTOR
-    )
-    invariant(moved, f"{run.run_id} was moved by somebody else")

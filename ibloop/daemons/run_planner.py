@@ -1,22 +1,25 @@
 """Planning a claimed run: the broker's truth and fresh quotes in, written orders out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 
-from ibloop.adapters.ledger import acceptances, fills, orders, runs, snapshots
+from ibloop.adapters.ledger import acceptances, fills, orders, risk, runs, snapshots
 from ibloop.adapters.ledger.connection import Connection, Tx
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Quotes
 from ibloop.config import Config
 from ibloop.core.invariant import present
-from ibloop.core.model import Evidence, Instrument, Moment, Quote, Side
+from ibloop.core.model import ZERO, Evidence, Instrument, Moment, Quote, Side
 from ibloop.core.orders import Plan, PlanRules, Price, build_plan
-from ibloop.core.planning import OrderTerms, planned_orders
-from ibloop.core.quotes import mid, problem
-from ibloop.core.risk import Breach, check_plan
+from ibloop.core.planning import Bar, OrderTerms, Planned, planned_orders
+from ibloop.core.quotes import mid
+from ibloop.core.risk import Moment as RiskMoment
+from ibloop.core.risk import Verdict, breaches, check_plan
 from ibloop.core.sessions import day_start
 from ibloop.core.snapshot import Omitted, client_order_id, snapshot_targets
+from ibloop.daemons.pricing import quote_problem
 
 
 class RunPlanner:
@@ -49,6 +52,7 @@ class RunPlanner:
             },
             equity_usd=evidence.account_values.net_liquidation,
             cash_usd=evidence.account_values.total_cash,
+            settled_cash_usd=self._settled_cash_usd(evidence),
             rules=PlanRules(
                 omitted=Omitted(str(snapshot["omitted"])),
                 order_value_usd_min=self._config.execution.order_value_usd_min,
@@ -67,12 +71,19 @@ class RunPlanner:
             return Price(None, found, quote.source.value)
         return Price(
             mid(quote) if quote else None,
-            problem(quote, now, self._config.quotes),
+            quote_problem(self._quotes, symbol, quote, now, self._config.quotes),
             quote.source.value if quote else None,
         )
 
-    def breaches(self, plan: Plan, now: Moment) -> tuple[Breach, ...]:
-        """Return why the plan as a whole must not start."""
+    def _settled_cash_usd(self, evidence: Evidence) -> Decimal | None:
+        """Return what buys must be paid from where only settled cash may; no cash if unknown."""
+        if not self._config.limits.settled_cash_only:
+            return None
+        settled = evidence.account_values.settled_cash
+        return ZERO if settled is None else settled
+
+    def verdicts(self, plan: Plan, evidence: Evidence, now: Moment) -> tuple[Verdict, ...]:
+        """Return what every check says of the plan as a whole; a breach keeps it from starting."""
         since = day_start(now.utc, self._config.session.timezone)
         today = orders.sent_today(self._db, since)
         return check_plan(
@@ -81,7 +92,53 @@ class RunPlanner:
             self._config.limits,
             traded_today_usd=today.notional,
             orders_today=today.count,
+            settled_cash_usd=evidence.account_values.settled_cash,
         )
+
+    def record(
+        self,
+        tx: Tx,
+        run: Run,
+        evidence: Evidence,
+        plan: Plan,
+        verdicts: Sequence[Verdict],
+        now: datetime,
+    ) -> None:
+        """Write down what the checks of a plan said, under which limits and figures."""
+        values = evidence.account_values
+        risk.store_basis(
+            tx,
+            risk.RiskBasis(
+                run_id=run.run_id,
+                attempt=run.attempt,
+                at=now,
+                limits=self._config.limits_in_force,
+                settled_cash_usd=values.settled_cash,
+                day_trades_left=values.day_trades_left,
+                unvalued_usd=plan.unvalued_usd,
+            ),
+        )
+        self._record(tx, run, RiskMoment.PLAN, None, verdicts, now)
+
+    def _record(
+        self,
+        tx: Tx,
+        run: Run,
+        moment: RiskMoment,
+        ref: str | None,
+        verdicts: Sequence[Verdict],
+        now: datetime,
+    ) -> None:
+        row = risk.VerdictRow(
+            run_id=run.run_id,
+            attempt=run.attempt,
+            moment=moment,
+            client_order_id=ref,
+            at=now,
+            passed=not breaches(verdicts),
+            verdicts=tuple(verdicts),
+        )
+        risk.store_verdicts(tx, row)
 
     def spent_references(self, run: Run, plan: Plan) -> tuple[str, ...]:
         """Return references of this attempt that orders unknown to the ledger carry already."""
@@ -102,10 +159,15 @@ class RunPlanner:
         *,
         baseline_at: datetime,
         deadline: datetime,
+        orders_end: datetime,
+        barred: Mapping[str, Bar],
         now: datetime,
         actor: str,
     ) -> int:
-        """Write basis, lines and orders of the run's attempt; return how many may be sent."""
+        """Write basis, lines and orders of the run's attempt; return how many may be sent.
+
+        Args: when the run must have ended, and its orders; symbols that are not to be traded.
+        """
         runs.set_basis(
             tx,
             run.run_id,
@@ -123,9 +185,10 @@ class RunPlanner:
             attempt=run.attempt,
             order_type=self._config.execution.order_type,
             tif=self._config.execution.tif,
-            good_till=deadline,
+            good_till=orders_end,
+            algo=self._config.order_algo,
         )
-        planned = planned_orders(plan, self._instruments, self._config.limits, terms)
+        planned = planned_orders(plan, self._instruments, self._config.limits, terms, barred)
         rows = [
             OrderRow(
                 order=order,
@@ -138,10 +201,17 @@ class RunPlanner:
                 created_at=now,
                 updated_at=now,
             )
-            for sequence, order in enumerate(planned)
+            for sequence, order in enumerate(one.order for one in planned)
         ]
         orders.insert(tx, rows, actor)
-        return sum(1 for order in planned if order.reject_source is None)
+        for one in planned:
+            self._record_order(tx, run, one, now)
+        return sum(1 for one in planned if one.order.reject_source is None)
+
+    def _record_order(self, tx: Tx, run: Run, one: Planned, now: datetime) -> None:
+        if one.verdicts:
+            ref = one.order.client_order_id
+            self._record(tx, run, RiskMoment.ORDER, ref, one.verdicts, now)
 
     def snapshot_of(self, run: Run) -> Mapping[str, object]:
         """Return the content of the snapshot a queued run carries."""

@@ -88,6 +88,7 @@ def present_window(profile: Profile, now: Moment) -> Window | None:
         config.session.timezone,
         config.schedule,
         partial(session_on, config.session.calendar),
+        config.close_margin,
     )
 
 

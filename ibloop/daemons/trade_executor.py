@@ -9,30 +9,35 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from ibloop import log
-from ibloop.adapters.ledger import alerts, arming, fills, orders, runs
-from ibloop.adapters.ledger.connection import Ledger, Tx
+from ibloop.adapters.ledger import fills, orders, runs
+from ibloop.adapters.ledger.connection import Ledger
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Clock
 from ibloop.config import Config
+from ibloop.core.foreign import FOREIGN_TRADE
 from ibloop.core.gates import Gate
 from ibloop.core.invariant import present
 from ibloop.core.lifecycle import (
     ORDER_AT_BROKER,
-    OrderEvent,
     OrderState,
     RunReason,
     RunState,
 )
-from ibloop.core.model import HaltLevel, Mode, Moment, Side
-from ibloop.core.outcome import Outcome, outcome, rejections_in_a_row
+from ibloop.core.model import BrokerOrder, HaltLevel, Moment, Side
+from ibloop.core.outcome import Outcome, outcome
+from ibloop.core.risk import breaches
 from ibloop.daemons.comparing import POSITION_LAG, broken_promises, standing_breaks
 from ibloop.daemons.evidence import Sync
 from ibloop.daemons.order_executor import ACTOR, WORKING, OrderExecutor
-from ibloop.daemons.order_judge import NOT_SENT_CODE
 from ibloop.daemons.order_sender import PACED
-from ibloop.daemons.run_commands import RunCommands, move_run
+from ibloop.daemons.run_attempts import RunAttempts
+from ibloop.daemons.run_commands import RunCommands
+from ibloop.daemons.run_moves import abandon, announce, move_run, refuse
 from ibloop.daemons.run_planner import RunPlanner
+from ibloop.daemons.run_release import RunRelease
+from ibloop.daemons.run_stops import RunStops
+from ibloop.daemons.stall_watch import StallWatch
 
 SYNC_PATIENCE_S = {RunState.PREPARING: 60.0, RunState.RECONCILING: 300.0}
 """How long a run waits for the broker's truth before it is blocked, by boot time."""
@@ -73,9 +78,13 @@ class TradeExecutor:
         self._planner = planner
         self._clock = clock
         self._gate = gate
-        self._guard_silence = guard_silence
         self._deadline = deadline
         self._commands = RunCommands(ledger, desk, clock)
+        self._release = RunRelease(config, ledger, clock, gate=gate, deadline=deadline, actor=ACTOR)
+        self._attempts = RunAttempts(config, ledger)
+        self._stops = RunStops(config, ledger, desk, gate=gate, guard_silence=guard_silence)
+        self._stall = StallWatch(ledger, config.execution.stalled_after_s)
+        self._send_waits: str | None = None
         # Which evidence a run waits for. What this process collects began after anything that an
         # earlier one did, so nothing has to be remembered over a restart.
         self._ticket = 0
@@ -87,7 +96,9 @@ class TradeExecutor:
     def step(self) -> bool:
         """Do one piece of work; return whether there may be more."""
         self.is_paced = False
-        worked = self._desk.poll()
+        # Before what has arrived is stored: a kill waits for the disk no longer than it must.
+        worked = self._cancel_killed()
+        worked |= self._desk.poll()
         worked |= self._cancel_what_must_die()
         worked |= self._commands.answer()
         run = self.current()
@@ -100,19 +111,24 @@ class TradeExecutor:
     def _cancel_what_must_die(self) -> bool:
         """Cancel everything under a kill, what has outlived its deadline or its run."""
         db, now = self._ledger.db, self._clock.now().utc
-        revived = self._desk.cancel_revived()
+        done = self._desk.cancel_revived() | self._cancel_killed()
         working = [row.order for row in orders.in_states(db, WORKING)]
         if not working:
-            return revived
-        if self._desk.halt(db) is HaltLevel.KILL:
-            return self._desk.cancel([(order, "kill") for order in working]) or revived
+            return done
         whole = {run_id: runs.find(db, run_id) for run_id in {order.run_id for order in working}}
         canceled = {i for i, run in whole.items() if run and run.status is RunState.CANCELED}
         # Evidence first: an order that was away at its deadline has expired by itself.
         late = [o for o in working if now >= o.good_till and self._desk.ready()]
         doomed = [(order, "deadline") for order in late]
         doomed += [(o, "run canceled") for o in working if o.run_id in canceled and o not in late]
-        return self._desk.cancel(doomed) or revived
+        return self._desk.cancel(doomed) or done
+
+    def _cancel_killed(self) -> bool:
+        """Cancel everything that works, if a kill is in force."""
+        db = self._ledger.db
+        if self._desk.halt(db) is not HaltLevel.KILL:
+            return False
+        return self._desk.cancel([(row.order, "kill") for row in orders.in_states(db, WORKING)])
 
     def _claim(self) -> bool:
         if not self._desk.ready():
@@ -128,6 +144,9 @@ class TradeExecutor:
     def _advance(self, run: Run) -> bool:
         if run.status is RunState.EXECUTING:
             return self._execute(run)
+        if run.status is RunState.AWAITING_APPROVAL:
+            refused = self._release.refusal(run)
+            return self._block(run, *refused) if refused else self._release.go_on(run)
         sync = self._desk.synced_since(self._ticket)
         if sync is None:
             if self._waited_s(run) <= SYNC_PATIENCE_S.get(run.status, float("inf")):
@@ -168,12 +187,20 @@ class TradeExecutor:
         if deadline is None:
             return self._block(run, RunReason.WINDOW_TOO_SHORT, "the session is about to end")
         plan = self._planner.plan(self._planner.snapshot_of(run), sync.evidence, now)
-        if breaches := self._planner.breaches(plan, now):
-            return self._block(run, RunReason.LIMIT_BREACHED, "; ".join(map(str, breaches)))
+        plan = self._attempts.narrowed(run, plan)
+        verdicts = self._planner.verdicts(plan, sync.evidence, now)
+        with self._ledger.transaction() as tx:
+            self._planner.record(tx, run, sync.evidence, plan, verdicts, now.utc)
+        if refused := breaches(verdicts):
+            return self._block(run, RunReason.LIMIT_BREACHED, "; ".join(map(str, refused)))
         if spent := self._planner.spent_references(run, plan):
             # Sent by a ledger that is gone: the same reference must never mean a second order.
             detail = f"the broker knows {', '.join(spent)}; the next attempt has other references"
             return self._block(run, RunReason.LEDGER_BEHIND, detail)
+        barred = self._attempts.barred(run, sync.evidence.open_orders)
+        orders_end, deadline = self._attempts.ends(run, now.utc, deadline)
+        if short := self._release.too_short(plan, now.utc, deadline):
+            return self._block(run, RunReason.WINDOW_TOO_SHORT, short)
         with self._ledger.transaction() as tx:
             count = self._planner.write(
                 tx,
@@ -182,10 +209,12 @@ class TradeExecutor:
                 sync.evidence,
                 baseline_at=sync.stored_at,
                 deadline=deadline,
+                orders_end=orders_end,
+                barred=barred,
                 now=now.utc,
                 actor=ACTOR,
             )
-            move_run(tx, run, RunState.EXECUTING, None, f"{count} orders to send", now.utc)
+            self._release.after_planning(tx, run, count, now)
         self._desk.note_progress()
         _log.info("run.planned", run_id=run.run_id, run_key=run.run_key, orders=count)
         return True
@@ -217,16 +246,20 @@ class TradeExecutor:
         """Stop for what must stop a run, else send the next order, else go on to reconcile."""
         rows = orders.of_run(self._ledger.db, run.run_id, run.attempt)
         now, deadline = self._clock.now(), present(run.deadline_at, "deadline")
+        ends = max((row.order.good_till for row in rows), default=deadline)
+        self._stall.look(run, rows, now, ends, self._send_waits)
         planned = [row for row in rows if row.order.status == OrderState.PLANNED]
         at_broker = [row for row in rows if row.order.status in ORDER_AT_BROKER]
-        if stop := self._stop(run, rows, now):
+        if stop := self._stops.stop(run, rows, now):
             return self._block(run, *stop)
-        if at_broker and now.utc >= deadline + AFTER_DEADLINE:
+        if at_broker and now.utc >= ends + AFTER_DEADLINE:
             names = ", ".join(row.order.client_order_id for row in at_broker[:3])
             return self._block(run, RunReason.DEADLINE_REACHED, f"not seen to end: {names}")
         canceled = self._commands.ends(run)
-        if planned and (canceled or now.utc >= deadline):
+        if planned and (canceled or now.utc >= ends):
             self._abandon(run, planned)
+            return True
+        if planned and self._leave_to_others(run, planned):
             return True
         if planned:
             return self._send_next(run, planned, at_broker, rows)
@@ -236,37 +269,6 @@ class TradeExecutor:
             move_run(tx, run, RunState.RECONCILING, None, "", now.utc)
         self._ticket = self._desk.want_evidence()
         return True
-
-    def _stop(
-        self, run: Run, rows: Sequence[OrderRow], now: Moment
-    ) -> tuple[RunReason, str] | None:
-        """Return why a run under way must not go on: nothing more of it is sent then."""
-        unknown = orders.in_states(self._ledger.db, {OrderState.UNKNOWN})
-        if unknown:
-            names = ", ".join(row.order.client_order_id for row in unknown)
-            return RunReason.UNKNOWN_ORDER, f"fate unproven: {names}"
-        if trouble := self._desk.trouble:
-            return trouble.reason, trouble.detail
-        waits = any(row.order.status == OrderState.PLANNED for row in rows)
-        kept_back = any(row.order.reject_code == NOT_SENT_CODE for row in rows)
-        if waits and fills.were_corrected_after(
-            self._ledger.db, present(run.baseline_at, "baseline")
-        ):
-            return RunReason.POSITION_BREAK, "an execution was corrected after the plan was made"
-        config = self._config
-        halt = self._desk.halt(self._ledger.db)
-        if (waits or kept_back) and halt in {HaltLevel.PAUSE, HaltLevel.KILL}:
-            return RunReason.GUARD_HALTED, f"halted at level {halt}"
-        if not waits:
-            return None
-        if config.mode is Mode.LIVE and not arming.is_armed(self._ledger.db, config.account, now):
-            return RunReason.UNARMED, "not armed any more"
-        rejected = rejections_in_a_row([row.order for row in rows])
-        if rejected >= config.limits.rejections_in_a_row_max:
-            return RunReason.REJECTIONS_IN_A_ROW, f"the broker rejected {rejected} in a row"
-        if silence := self._guard_silence():
-            return RunReason.GUARD_SILENT, f"guard: {silence}"
-        return None
 
     def _send_next(
         self,
@@ -287,7 +289,20 @@ class TradeExecutor:
         batch = takewhile(lambda row: row.order.side is side, planned[:allowed])
         waiting = self._desk.send(run, list(batch))
         self.is_paced = waiting == PACED
+        self._send_waits = waiting
         return waiting is None
+
+    def _leave_to_others(self, run: Run, planned: Sequence[OrderRow]) -> bool:
+        """Refuse planned orders of symbols that somebody else trades; the others go on."""
+        touched = self._attempts.touched(run, self._foreign_orders())
+        refused = [row for row in planned if row.order.symbol in touched]
+        if refused:
+            with self._ledger.transaction() as tx:
+                refuse(tx, refused, FOREIGN_TRADE, touched, self._clock.now().utc)
+        return bool(refused)
+
+    def _foreign_orders(self) -> Sequence[BrokerOrder]:
+        return self._desk.sync.evidence.open_orders if self._desk.sync else ()
 
     def _cancel_working(self, at_broker: Sequence[OrderRow]) -> bool:
         working = [row.order for row in at_broker if row.order.status in WORKING]
@@ -296,14 +311,15 @@ class TradeExecutor:
     def _abandon(self, run: Run, planned: Sequence[OrderRow]) -> None:
         now = self._clock.now().utc
         with self._ledger.transaction() as tx:
-            _abandon_in(tx, planned, now)
+            abandon(tx, planned, now)
         _log.info("run.ending", run_id=run.run_id, abandoned=len(planned))
 
     # --- reconciling --------------------------------------------------------------------------
 
     def _reconcile(self, run: Run, sync: Sync) -> bool:
         """Compare ledger and broker; end the run, or block it where they differ."""
-        rows = [row.order for row in orders.of_run(self._ledger.db, run.run_id, run.attempt)]
+        attempt = orders.of_run(self._ledger.db, run.run_id, run.attempt)
+        rows = [row.order for row in attempt]
         if broken := broken_promises(self._ledger.db, run, sync.evidence, self._config.account):
             self._differs_since = self._differs_since or sync.begun
             if sync.begun.age_s(self._differs_since) < BREAK_PATIENCE_S:
@@ -316,11 +332,16 @@ class TradeExecutor:
             return self._block(run, reason, detail)
         self._differs_since = None
         self._compared_at = sync.stored_at
-        end = outcome(rows, canceled=self._commands.ends(run))
+        end = outcome(rows, canceled=self._commands.ends(run), earlier=self._attempts.earlier(run))
         now = self._clock.now().utc
+        follows = self._attempts.follows(run, attempt, end, now)
+        if follows and self._stops.allow_retry(run, self._clock.now()):
+            self._attempts.queue_next(run, end, now)
+            self._desk.note_progress()
+            return True
         with self._ledger.transaction() as tx:
             move_run(tx, run, end.status, end.reason, end.detail, now)
-            _announce(tx, run, end, now)
+            announce(tx, run, end, now)
         self._desk.note_progress()
         _log.info(
             "run.ended",
@@ -336,25 +357,16 @@ class TradeExecutor:
 
     def _block(self, run: Run, reason: RunReason, detail: str) -> bool:
         """Stop the run: what is planned stays unsent, and only a person moves it on."""
+        self._cancel_killed()
         now = self._clock.now().utc
         with self._ledger.transaction() as tx:
+            present_state = present(runs.find(tx.db, run.run_id), run.run_id).status
+            if present_state is not run.status:
+                return True  # a person has cancelled it while it waited for an approval
             rows = orders.of_run(tx.db, run.run_id, run.attempt)
-            _abandon_in(tx, [r for r in rows if r.order.status == OrderState.PLANNED], now)
+            abandon(tx, [r for r in rows if r.order.status == OrderState.PLANNED], now)
             move_run(tx, run, RunState.BLOCKED, reason, detail, now)
-            _announce(tx, run, Outcome(RunState.BLOCKED, reason, detail), now)
+            announce(tx, run, Outcome(RunState.BLOCKED, reason, detail), now)
         self._desk.note_progress()
         _log.warning("run.blocked", run_id=run.run_id, reason=reason, detail=detail)
         return True
-
-
-def _abandon_in(tx: Tx, planned: Sequence[OrderRow], now: datetime) -> None:
-    for row in planned:
-        ref = row.order.client_order_id
-        orders.apply(tx, ref, OrderEvent.ABANDON, now=now, actor=ACTOR)
-
-
-def _announce(tx: Tx, run: Run, end: Outcome, now: datetime) -> None:
-    severity = "info" if end.status is RunState.DONE else "warning"
-    reason = f" ({end.reason})" if end.reason else ""
-    text = f"run {run.run_key} {end.status}{reason}: {end.detail}"
-    alerts.raise_alert(tx, severity, f"run.{end.status}", run.run_id, text, None, now)

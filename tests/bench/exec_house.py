@@ -17,6 +17,7 @@ from ibloop.adapters.ledger.mark import Mark
 from ibloop.adapters.ledger.runs import Run
 from ibloop.config import BUILTIN_TOML, Config, parse
 from ibloop.core import events as ev
+from ibloop.core.gates import Pulse
 from ibloop.core.lifecycle import RUN_TERMINAL, RunState
 from ibloop.core.model import (
     ZERO,
@@ -38,6 +39,7 @@ from ibloop.core.snapshot import DecisionSnapshot, Omitted, canonical_json
 from ibloop.daemons.halting import severest_halt
 from ibloop.daemons.order_executor import OrderExecutor
 from ibloop.daemons.run_planner import RunPlanner
+from ibloop.daemons.send_rails import SendRails
 from ibloop.daemons.trade_executor import TradeExecutor
 
 ACCOUNT = "DU1234567"
@@ -106,8 +108,11 @@ class SkippingClock(SystemClock):
 
     def now(self) -> Moment:
         """Return the present moment."""
-        now, skipped_ns = super().now(), int(self._skipped_s * 1e9)
+        now = super().now()
+        if not self._skipped_s:
+            return now
         utc = now.utc + timedelta(seconds=self._skipped_s)
+        skipped_ns = int(self._skipped_s * 1e9)
         return replace(now, utc=utc, boottime_ns=now.boottime_ns + skipped_ns)
 
 
@@ -228,6 +233,10 @@ class FreshQuotes:
         self._clock = clock
         self._instruments = instruments
 
+    def explain(self, symbol: str) -> None:  # noqa: ARG002 - the port's
+        """Know of nothing that is wrong."""
+        return
+
     def read(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """Return the quotes."""
         now = self._clock.now()
@@ -272,6 +281,12 @@ class House:
             self.clock,
             lambda db: severest_halt(db, directory)[0],
             mark,
+            SendRails(
+                self.config,
+                guard=lambda: Pulse("watching", self.clock.now(), "test"),
+                clock_skew_s=lambda: 0.0,
+                build="test",
+            ),
         )
         self.trader = TradeExecutor(
             self.config,

@@ -135,8 +135,9 @@ def fill_commits(directory: Path, repeats: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {"fill_us": [], "fill_cpu_us": [], "append_us": []}
     while len(found["fill_us"]) < repeats:
         house.trader.step()
-        for row in runs_new(house, run_id, len(found["fill_us"])):
-            told = _execution(house, row)
+        house.desk.poll()
+        for ref, perm_id in runs_new(house, run_id, len(found["fill_us"])):
+            told = _execution(house, ref, perm_id)
             found["append_us"].append(floor.us())
             cpu, began = time.process_time(), time.perf_counter()
             with house.ledger.transaction() as tx:
@@ -148,23 +149,23 @@ def fill_commits(directory: Path, repeats: int) -> dict[str, list[float]]:
     return found
 
 
-def runs_new(house: House, run_id: str, known: int) -> list[str]:
-    """Return the references of a run's orders that were sent since ``known`` of them were."""
+def runs_new(house: House, run_id: str, known: int) -> list[tuple[str, int]]:
+    """Return reference and permId of a run's orders that were sent since ``known`` of them were."""
     found = house.ledger.db.execute(
-        "SELECT client_order_id FROM trade_orders WHERE run_id = ? AND sent_at IS NOT NULL"
+        "SELECT client_order_id, perm_id FROM trade_orders WHERE run_id = ? AND sent_at IS NOT NULL"
         " ORDER BY sequence LIMIT -1 OFFSET ?",
         (run_id, known),
     )
-    return [str(row[0]) for row in found]
+    return [(str(row[0]), int(row[1])) for row in found]
 
 
-def _execution(house: House, ref: str) -> Execution:
+def _execution(house: House, ref: str, perm_id: int) -> Execution:
     symbol = ref.split(":")[2]
     return Execution(
         exec_id=f"{ref}.1.01",
         account=ACCOUNT,
         client_order_id=ref,
-        perm_id=1,
+        perm_id=perm_id,
         symbol=symbol,
         con_id=house.instruments[symbol].con_id,
         side=Side.BUY,
@@ -240,6 +241,41 @@ def _write(
                 fills.record(tx, one, one.executed_at, "bench")
             waits.append((time.perf_counter() - began) * 1e3)
     ledger.close()
+    answers.put(waits)
+
+
+def crowd_floor(directory: Path, seconds: float) -> dict[str, float]:
+    """Return the waits of four processes that append to a file each at the pace of the crowd."""
+    spawn = multiprocessing.get_context("spawn")
+    answers: Queue[list[float]] = spawn.Queue()
+    start = spawn.Barrier(WRITERS)
+    places = [directory / f"floor{number}" for number in range(WRITERS)]
+    writers = [
+        spawn.Process(target=_append, args=(place, number, start, seconds, answers))
+        for number, place in enumerate(places)
+    ]
+    for place, writer in zip(places, writers, strict=True):
+        place.mkdir()
+        writer.start()
+    every = sorted(wait for own in [answers.get() for _ in writers] for wait in own)
+    for writer in writers:
+        writer.join()
+    return {
+        "crowd_floor_paced_p50_ms": statistics.median(every),
+        "crowd_floor_paced_p99_ms": every[round(0.99 * (len(every) - 1))],
+    }
+
+
+def _append(
+    place: Path, number: int, start: Barrier, seconds: float, answers: "Queue[list[float]]"
+) -> None:
+    floor, chance, waits = Floor(place), random.Random(number), list[float]()
+    start.wait()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(chance.expovariate(PACED_PER_S))
+        waits.append(floor.us() / 1e3)
+    floor.close()
     answers.put(waits)
 
 

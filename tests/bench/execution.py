@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exec_house import PACE
-from exec_ledger import BATCHES, Pasts, crowd, fill_commits, intents
+from exec_ledger import BATCHES, Pasts, crowd, crowd_floor, fill_commits, intents
 from exec_power import power_cuts
 from exec_site import site
 from exec_wire import CLIENTS, ideal, kill, kill_stock, ours, restarts, stock
@@ -105,7 +105,7 @@ def _ledger(plan: Plan, place: Path, pasts: Pasts) -> dict[str, float]:
     for gate in (True, False):
         for paced in (True, False):
             found |= crowd(place / "crowd", plan.crowd_s, gate=gate, paced=paced)
-    return found
+    return found | crowd_floor(place / "crowd", plan.crowd_s)
 
 
 def _wire(plan: Plan, place: Path) -> dict[str, float]:
@@ -197,6 +197,8 @@ def _titles(plan: Plan) -> Iterator[tuple[str, str]]:
             yield f"{name}_max_ms", "  longest wait, ms"
             yield f"{name}_fairness", "  fewest of a process over most"
             yield f"{name}_lost", "  lost"
+    yield "crowd_floor_paced_p50_ms", "four that only append to a file each, at that pace: p50, ms"
+    yield "crowd_floor_paced_p99_ms", "  p99, ms"
     yield "crowd_ratio", "p99 of the paced four, ours against busy_timeout"
     yield "", "power cuts, simulated after and between commits"
     for synchronous, words in (("FULL", "as it is"), ("NORMAL", "to compare: synchronous=NORMAL")):

@@ -13,12 +13,22 @@ from ibloop.core.gates import (
     Rules,
     check_gates,
     first_failed,
+    guard_silence,
+    other_build,
     silence,
 )
 from ibloop.core.model import HaltLevel, Mode, Moment
+from ibloop.core.windows import Quiet
 
 NOW = Moment(datetime(2026, 11, 20, 15, 30, tzinfo=UTC), 10**12, "a" * 32)
-RULES = Rules(heartbeat_age_s_max=10, account_age_s_max=60, targets_age_h_max=24)
+RULES = Rules(
+    heartbeat_age_s_max=10,
+    account_age_s_max=60,
+    targets_age_h_max=24,
+    alert_age_minutes_max=10,
+)
+BUILD = "1.0+abc"
+QUIET = Quiet("a restart", NOW.utc - timedelta(minutes=5), NOW.utc + timedelta(minutes=10))
 
 
 def ago(seconds: float) -> datetime:
@@ -28,19 +38,23 @@ def ago(seconds: float) -> datetime:
 
 def pulse(status: str, age_s: float = 1) -> Pulse:
     """Return a heartbeat of the same boot."""
-    return Pulse(status, Moment(ago(age_s), NOW.boottime_ns - int(age_s * 1e9), NOW.boot_id))
+    return Pulse(status, Moment(ago(age_s), NOW.boottime_ns - int(age_s * 1e9), NOW.boot_id), BUILD)
 
 
 GOOD = Observed(
     mode=Mode.PAPER,
-    armed=False,
+    unarmed="not armed",
+    build=BUILD,
     halt=None,
     halt_reason="",
     gateway=pulse("connected"),
     stream=pulse("connected"),
     executor=pulse("ready"),
     guard=pulse("watching"),
+    alerts=None,
+    undelivered_since=None,
     market_open=True,
+    quiet=None,
     minutes_to_deadline=30,
     targets_as_of=ago(3600),
     account_as_of=ago(5),
@@ -50,6 +64,10 @@ GOOD = Observed(
     working_orders=0,
     other_run=None,
 )
+
+
+LIVE: dict[str, Any] = {"mode": Mode.LIVE, "unarmed": None, "alerts": pulse("ready")}
+"""A live day on which all is well."""
 
 
 def failed(**changes: Any) -> list[tuple[str, str]]:
@@ -62,8 +80,8 @@ def test_all_gates_pass_in_the_order_of_mending() -> None:
     """A good day passes every gate; daemons come first, the account last."""
     gates = check_gates(GOOD, NOW, RULES)
     assert [gate.name for gate in gates] == [
-        *("gateway", "stream", "executor", "guard", "halt", "armed"),
-        *("market", "window", "targets", "account", "orders", "run", "positions"),
+        *("gateway", "stream", "executor", "guard", "build", "halt", "armed", "alerts"),
+        *("market", "quiet", "window", "targets", "account", "orders", "run", "positions"),
     ]
     assert all(gate.passed and gate.detail for gate in gates)
     assert first_failed(gates) is None
@@ -84,9 +102,19 @@ def test_all_gates_pass_in_the_order_of_mending() -> None:
         ({"guard": None}, "guard", "guard_silent"),
         ({"guard": pulse("degraded")}, "guard", "guard_silent"),
         ({"guard": pulse("watching", -2.5)}, "guard", "guard_silent"),
+        ({"stream": replace(pulse("connected"), build="0.9+def")}, "build", "build_mismatch"),
+        ({"executor": replace(pulse("ready"), build=None)}, "build", "build_mismatch"),
         ({"halt": HaltLevel.PAUSE}, "halt", "guard_halted"),
         ({"halt": HaltLevel.KILL}, "halt", "guard_halted"),
-        ({"mode": Mode.LIVE}, "armed", "unarmed"),
+        (LIVE | {"unarmed": "not armed"}, "armed", "unarmed"),
+        (LIVE | {"alerts": None}, "alerts", "alerts_undelivered"),
+        (LIVE | {"alerts": pulse("ready", 11)}, "alerts", "alerts_undelivered"),
+        (LIVE | {"alerts": pulse("unconfigured")}, "alerts", "alerts_undelivered"),
+        (LIVE | {"alerts": pulse("stopped")}, "alerts", "alerts_undelivered"),
+        (LIVE | {"undelivered_since": ago(601)}, "alerts", "alerts_undelivered"),
+        (LIVE | {"undelivered_since": ago(-60)}, "alerts", "alerts_undelivered"),
+        ({"quiet": QUIET}, "quiet", "quiet_window"),
+        ({"halt": HaltLevel.REDUCE_ONLY, "guard": None}, "guard", "guard_silent"),
         ({"market_open": False}, "market", "market_closed"),
         ({"minutes_to_deadline": None}, "window", "window_too_short"),
         ({"minutes_to_deadline": 0}, "window", "window_too_short"),
@@ -113,7 +141,10 @@ def test_each_gate_fails_alone(changes: dict[str, Any], gate: str, reason: str) 
     [
         {"gateway": pulse("connected", 10), "guard": pulse("watching", -2)},
         {"halt": HaltLevel.REDUCE_ONLY},
-        {"mode": Mode.LIVE, "armed": True},
+        LIVE,
+        LIVE | {"alerts": pulse("degraded"), "undelivered_since": ago(600)},
+        {"alerts": pulse("stopped"), "undelivered_since": ago(86400)},
+        {"halt": HaltLevel.REDUCE_ONLY, "guard": pulse("degraded")},
         {"minutes_to_deadline": 0.5},
         {"targets_as_of": ago(24 * 3600)},
         {"targets_as_of": ago(-3600)},
@@ -172,9 +203,21 @@ def test_details_tell_what_was_found() -> None:
         ({}, "targets", "1.0 h old, allowed 24 h"),
         ({}, "window", "30 min"),
         ({}, "armed", "paper"),
-        ({"armed": True}, "armed", "paper"),
-        ({"mode": Mode.LIVE, "armed": True}, "armed", "armed"),
-        ({"mode": Mode.LIVE}, "armed", "not armed"),
+        ({"unarmed": None}, "armed", "paper"),
+        (LIVE, "armed", "armed"),
+        (
+            LIVE | {"unarmed": "the 1 armed runs are used up"},
+            "armed",
+            "the 1 armed runs are used up",
+        ),
+        (LIVE, "alerts", "nothing waits"),
+        (LIVE | {"alerts": None}, "alerts", "the alerts daemon: no heartbeat"),
+        (
+            LIVE | {"undelivered_since": ago(1200)},
+            "alerts",
+            "a critical alert waits for 20 min, allowed 10",
+        ),
+        ({"quiet": QUIET}, "quiet", "a restart until 15:40 UTC"),
     ],
 )
 def test_details_carry_their_numbers(changes: dict[str, Any], gate: str, detail: str) -> None:
@@ -195,3 +238,20 @@ def test_silence_says_what_is_wrong() -> None:
     """No heartbeat, an old one and an unhealthy one are told apart."""
     assert silence(None, NOW, 10, "ready") == "no heartbeat"
     assert silence(pulse("blocked"), NOW, 10, "ready") == "it says blocked"
+
+
+def test_a_guard_that_cannot_value_is_there_and_a_dead_one_is_not() -> None:
+    """While a run goes on: degraded keeps risk back, silence keeps everything back."""
+    assert guard_silence(pulse("watching"), NOW, 10) is None
+    assert guard_silence(pulse("degraded"), NOW, 10) is None
+    for dead in (None, pulse("watching", 11), pulse("degraded", 11), pulse("starting")):
+        assert guard_silence(dead, NOW, 10) is not None
+
+
+def test_whoever_runs_other_code_is_named() -> None:
+    """One machine of eight with the old program is how Knight went down (F34)."""
+    same = pulse("ready")
+    assert other_build({"guard": same, "stream": None}, BUILD) is None
+    told = other_build({"guard": replace(same, build="0.9+def"), "stream": same}, BUILD)
+    assert told == "the guard runs 0.9+def, expected 1.0+abc"
+    assert "an unnamed build" in str(other_build({"guard": replace(same, build=None)}, BUILD))

@@ -53,7 +53,8 @@ def orders_of(
         PlanLine(i.symbol, i.con_id, None, D(held), None, D(held), i.price, None, "")
         for i in intents
     )
-    return list(planned_orders(Plan(D(50_000), lines, intents, unpriced), KNOWN, LIMITS, terms))
+    plan = Plan(D(50_000), lines, intents, unpriced)
+    return [one.order for one in planned_orders(plan, KNOWN, LIMITS, terms)]
 
 
 def test_an_intent_becomes_a_planned_order() -> None:

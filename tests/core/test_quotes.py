@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from ibloop.core.model import MarketDataType, Moment, Quote, QuoteSource
 from ibloop.core.quotes import (
     QuoteLimits,
-    StreamStatus,
     TickState,
     mid,
     problem,
     quote_of,
-    stream_status,
     valuation_price,
 )
 
@@ -81,6 +79,7 @@ def test_good_quote_may_price_an_order() -> None:
         (aged(20.5), "20.5 s old, more than 20 s"),
         (aged(-2.5), "2.5 s ahead"),
         (replace(GOOD, halted=True), "halted"),
+        (replace(GOOD, source=QuoteSource.HISTORY), "from history, not from the market"),
         (replace(GOOD, bid=None), "bid is missing, ask is 100.5"),
         (replace(GOOD, ask=None), "ask is missing"),
         (replace(GOOD, bid=D(0)), "crossed or not positive"),
@@ -194,45 +193,6 @@ def test_quote_of_keeps_every_field() -> None:
         name: getattr(state, name) for name in state.__slots__
     }
     assert (quote.seq, quote.received, quote.source) == (9, NOW, QuoteSource.SNAPSHOT)
-
-
-@pytest.mark.parametrize(
-    ("connected", "attempted", "ages_s", "expected"),
-    [
-        (False, False, (0, 0), (StreamStatus.STARTING, "")),
-        (False, True, (99, 99), (StreamStatus.DISCONNECTED, "")),
-        (True, True, (0, 0), (StreamStatus.CONNECTED, "")),
-        (True, True, (14.9, 10), (StreamStatus.CONNECTED, "")),
-        (True, True, (15, 0), (StreamStatus.DEGRADED, "no tick for 15 s")),
-        (
-            True,
-            True,
-            (0, 10.1),
-            (StreamStatus.DEGRADED, "the gateway has not answered for 10 s"),
-        ),
-        (
-            True,
-            True,
-            (0, float("inf")),
-            (StreamStatus.DEGRADED, "the gateway has not answered for inf s"),
-        ),
-    ],
-)
-def test_stream_status(
-    connected: bool,
-    attempted: bool,
-    ages_s: tuple[float, float],
-    expected: tuple[StreamStatus, str],
-) -> None:
-    """Connected means proven and ticking; anything less says what is missing."""
-    silence_s, proof_s = ages_s
-    found = stream_status(
-        connected=connected,
-        attempted=attempted,
-        tick_silence_s=silence_s,
-        proof_age_s=proof_s,
-    )
-    assert found == expected
 
 
 def test_a_jump_that_cannot_be_measured_is_refused() -> None:

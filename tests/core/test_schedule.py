@@ -12,6 +12,7 @@ from ibloop.core.sessions import Session
 
 NEW_YORK = "America/New_York"
 RULE = Schedule()
+MARGIN = timedelta(minutes=5)
 
 
 def utc(text: str) -> datetime:
@@ -32,7 +33,7 @@ def utc(text: str) -> datetime:
 )
 def test_the_first_session_of_the_week_decides(now: str, key: str, opens: str) -> None:
     """Holidays move the run to the first day the exchange is open, in New York time."""
-    window = window_at(utc(now), NEW_YORK, RULE, nyse_session)
+    window = window_at(utc(now), NEW_YORK, RULE, nyse_session, MARGIN)
     assert window is not None
     assert (window.key, window.opens) == (key, utc(opens))
     assert window.closes == window.opens + timedelta(minutes=120)
@@ -51,7 +52,7 @@ def test_the_first_session_of_the_week_decides(now: str, key: str, opens: str) -
 )
 def test_it_is_due_inside_the_window_only(now: str, due: bool) -> None:
     """The window opens at the offset and closes after the catch-up, to the second."""
-    window = window_at(utc(now), NEW_YORK, RULE, nyse_session)
+    window = window_at(utc(now), NEW_YORK, RULE, nyse_session, MARGIN)
     assert window is not None
     assert window.contains(utc(now)) is due
 
@@ -60,23 +61,25 @@ def test_a_half_day_shortens_the_window() -> None:
     """No run starts so late that its orders would meet the close."""
     half = Session(utc("2026-11-27T14:30"), utc("2026-11-27T18:00"))
     late = Schedule(offset_minutes=180, catch_up_minutes=120)
-    window = window_at(
-        half.opens, NEW_YORK, late, lambda day: half if day == date(2026, 11, 27) else None
-    )
+    on = {date(2026, 11, 27): half}
+    window = window_at(half.opens, NEW_YORK, late, on.get, MARGIN)
     assert window is not None
     assert window.closes == utc("2026-11-27T17:55")
+    careful = window_at(half.opens, NEW_YORK, late, on.get, timedelta(minutes=20))
+    assert careful is not None
+    assert careful.closes == utc("2026-11-27T17:40")
     too_late = Schedule(offset_minutes=206)
-    assert window_at(half.opens, NEW_YORK, too_late, lambda _: half) is None
+    assert window_at(half.opens, NEW_YORK, too_late, lambda _: half, MARGIN) is None
 
 
 def test_a_week_without_a_session_has_no_window() -> None:
     """A closed exchange makes no run, it does not borrow a day of another week."""
-    assert window_at(utc("2026-11-16T15:00"), NEW_YORK, RULE, lambda _: None) is None
+    assert window_at(utc("2026-11-16T15:00"), NEW_YORK, RULE, lambda _: None, MARGIN) is None
 
 
 def test_the_next_windows_are_in_order_and_leave_out_the_past() -> None:
     """`calendar next` shows the present window only while it is open."""
-    shown = list(windows_from(utc("2026-11-16T17:00"), NEW_YORK, RULE, nyse_session, 4))
+    shown = list(windows_from(utc("2026-11-16T17:00"), NEW_YORK, RULE, nyse_session, MARGIN, 4))
     assert [w.key for w in shown] == ["2026W48", "2026W49", "2026W50"]
 
 
@@ -84,10 +87,10 @@ def test_the_next_windows_are_in_order_and_leave_out_the_past() -> None:
 def test_every_week_has_at_most_one_key(moment: datetime) -> None:
     """Whenever one asks within a market week, the answer is the same window."""
     now = moment.replace(tzinfo=UTC)
-    window = window_at(now, NEW_YORK, RULE, nyse_session)
+    window = window_at(now, NEW_YORK, RULE, nyse_session, MARGIN)
     if window is None:
         return
-    again = window_at(window.opens, NEW_YORK, RULE, nyse_session)
+    again = window_at(window.opens, NEW_YORK, RULE, nyse_session, MARGIN)
     assert again == window
 
 

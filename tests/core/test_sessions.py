@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibloop.core.sessions import (
-    CLOSE_MARGIN,
     Session,
     day_start,
     period_key,
@@ -17,6 +16,7 @@ from ibloop.core.sessions import (
 )
 
 NEW_YORK = "America/New_York"
+CLOSE_MARGIN = timedelta(minutes=5)
 SESSION = Session(
     datetime(2026, 11, 20, 14, 30, tzinfo=UTC), datetime(2026, 11, 20, 21, 0, tzinfo=UTC)
 )
@@ -96,9 +96,9 @@ def test_keys_of_successive_weeks_ascend_and_never_repeat() -> None:
 def test_a_run_ends_by_its_minutes_or_before_the_close() -> None:
     """The earlier of the two counts."""
     early = SESSION.opens
-    assert run_deadline(early, SESSION, 30) == early + timedelta(minutes=30)
+    assert run_deadline(early, SESSION, 30, CLOSE_MARGIN) == early + timedelta(minutes=30)
     late = SESSION.closes - timedelta(minutes=20)
-    assert run_deadline(late, SESSION, 30) == SESSION.closes - CLOSE_MARGIN
+    assert run_deadline(late, SESSION, 30, CLOSE_MARGIN) == SESSION.closes - CLOSE_MARGIN
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_run_ends_by_its_minutes_or_before_the_close() -> None:
 def test_there_is_no_deadline_without_time(before_close_s: int, has_time: bool) -> None:
     """In the last five minutes, and after the close, no run starts."""
     now = SESSION.closes - timedelta(seconds=before_close_s)
-    assert (run_deadline(now, SESSION, 30) is not None) is has_time
+    assert (run_deadline(now, SESSION, 30, CLOSE_MARGIN) is not None) is has_time
 
 
 @settings(deadline=None, max_examples=100)
@@ -115,7 +115,7 @@ def test_there_is_no_deadline_without_time(before_close_s: int, has_time: bool) 
 def test_a_deadline_lies_ahead_and_before_the_close(offset_s: int, minutes: int) -> None:
     """Whatever is asked, no order outlives the margin before the close."""
     now = SESSION.opens + timedelta(seconds=offset_s)
-    deadline = run_deadline(now, SESSION, minutes)
+    deadline = run_deadline(now, SESSION, minutes, CLOSE_MARGIN)
     if deadline is not None:
         assert now < deadline <= now + timedelta(minutes=minutes)
         assert deadline <= SESSION.closes - CLOSE_MARGIN

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ibloop.adapters.ledger import identity, runs
+from ibloop.adapters.ledger import halts, identity, runs
 from ibloop.adapters.ledger.connection import open_readonly
 from ibloop.adapters.locks import DaemonLock
 from ibloop.adapters.streamfiles import read_heartbeat
 from ibloop.config import Profile
 from ibloop.core.gates import Gate
 from ibloop.core.lifecycle import RunReason, RunState
+from ibloop.core.model import HaltLevel
 from ibloop.daemons.executor import ExecutorProcess, run
 from ibloop.daemons.order_trouble import Trouble
 from ibloop.daemons.pretrade import request_run
@@ -158,12 +159,14 @@ def test_a_daemon_gone_since_the_request_blocks(site: Site, file: str, name: str
 
 
 def test_the_guard_is_listened_for_while_a_run_goes_on(site: Site) -> None:
-    """Its heartbeat is read anew for every order: silent, unwell and gone all count."""
+    """Its heartbeat is read anew for every order: silent and gone both count."""
     process = stepped(site.profile)
     process.clock = site.clock  # type: ignore[assignment]
     assert process._guard_silence() is None
     site.beat("guard", "degraded")
-    assert process._guard_silence() == "it says degraded"
+    assert process._guard_silence() is None  # it lives: each send lets out what reduces
+    site.beat("guard", "starting")
+    assert process._guard_silence() == "it says starting"
     (site.profile.stream_dir / "_guard.json").unlink()
     assert process._guard_silence() == "no heartbeat"
     process.close()
@@ -176,3 +179,12 @@ def test_the_lock_loser_leaves_the_heartbeat_alone(site: Site) -> None:
         with pytest.raises(LockHeldError):
             asyncio.run(run(site.profile))
         assert read_heartbeat(site.profile.stream_dir, "executor") == before
+
+
+def test_a_halt_file_is_latched_by_the_executor(site: Site) -> None:
+    """Its step sees the file, without a run and without a gateway."""
+    process = stepped(site.profile)
+    (site.profile.data_dir / "HALT").write_text("kill")
+    process.step()
+    assert halts.level(site.ledger.db) is HaltLevel.KILL
+    process.close()

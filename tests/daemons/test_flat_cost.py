@@ -11,6 +11,7 @@ import pytest
 from ibloop.adapters.ledger import fills, runs
 from ibloop.core.lifecycle import RunState
 from ibloop.core.model import Execution, Side
+from ibloop.core.retrying import Retry
 from tests.fakes.house import ACCOUNT, House
 
 GROWING = {
@@ -36,7 +37,7 @@ STORIES: dict[str, Callable[[House], object]] = {
 @pytest.mark.parametrize("story", STORIES)
 def test_no_question_of_a_run_reads_a_whole_table(tmp_path: Path, story: str) -> None:
     """From claim to verdict every statement finds its rows by an index."""
-    house = House(tmp_path)
+    house = House(tmp_path, execution={"retry": Retry.REMAINDER})
     house.settle()
     asked: set[str] = set()
     house.ledger.db.set_trace_callback(asked.add)

@@ -6,106 +6,11 @@ from pathlib import Path
 import pytest
 
 from ibloop.adapters.ledger import alerts, guard_state, halts
-from ibloop.adapters.ports import NotSentError
-from ibloop.core.guard import GuardVerdict
-from ibloop.core.model import ZERO, AccountValues, HaltLevel, Position
-from ibloop.daemons.guard import TradeGuard
-from tests.fakes.clock import FakeClock
-from tests.fakes.house import House, instrument
-from tests.fakes.quotes import FakeQuotes
-from tests.fakes.site import Site
+from ibloop.core.model import ZERO, HaltLevel, Position
+from tests.fakes.house import House
+from tests.fakes.post import Post
 
 D = Decimal
-
-
-class FakeWatch:
-    """The guard's own IB session: what the broker pushes, and a kill switch."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        """Hold 1000 AAA beside 50,000 USD."""
-        self._clock = clock
-        self.connected = True
-        self.proof_s = 0.5
-        self.cash: Decimal | None = D(50_000)
-        self.held: tuple[Position, ...] | None = (Position("AAA", 1, D(1000), D(50)),)
-        self.net_liquidation = D(100_000)
-        self.cancels: list[float] = []
-        self.refuses = False
-
-    def is_connected(self) -> bool:
-        """Return whether the session is up."""
-        return self.connected
-
-    def proof_age_s(self) -> float:
-        """Return the seconds since the last round trip."""
-        return self.proof_s
-
-    def positions(self) -> tuple[Position, ...] | None:
-        """Return what is held."""
-        return self.held
-
-    def values(self) -> AccountValues | None:
-        """Return the figures."""
-        now = self._clock.now().utc
-        if self.cash is None:
-            return None
-        return AccountValues("DU1234567", self.net_liquidation, self.cash, now)
-
-    def global_cancel(self) -> None:
-        """Take note of the kill switch."""
-        if self.refuses:
-            raise NotSentError("closed")
-        self.cancels.append(self._clock.now().boottime_ns / 1e9)
-
-
-class Post:
-    """A guard at its post: the site, the session, the prices."""
-
-    def __init__(self, directory: Path) -> None:
-        """Begin with AAA at 50: 100,000 USD."""
-        self.site = Site(directory)
-        self.clock = self.site.clock
-        self.watch = FakeWatch(self.clock)
-        instruments = {"AAA": instrument("AAA", 1)}
-        self.quotes = FakeQuotes(self.clock, instruments, {"AAA": D(50)})
-        self.restart()
-
-    def restart(self) -> None:
-        """Start another guard on what the last one has left."""
-        self.guard = TradeGuard(
-            self.site.profile,
-            self.site.ledger,
-            self.watch,  # type: ignore[arg-type]
-            self.quotes,
-            self.clock,
-        )
-
-    def look(self, price: str | None = None, after_s: float = 2) -> GuardVerdict:
-        """Evaluate at a price, some seconds later, until the guard is sure of it."""
-        self.clock.advance(after_s)
-        if price is not None:
-            self.quotes.prices["AAA"] = D(price)
-        self.glance()
-        return self.glance()
-
-    def glance(self) -> GuardVerdict:
-        """Evaluate once."""
-        return self.guard.evaluate()
-
-    def levels(self) -> list[str]:
-        """Return the halts that stand."""
-        return [str(halt.level) for halt in halts.active(self.site.ledger.db)]
-
-    def resume(self) -> None:
-        """Clear all halts, as ``ibloop resume`` does."""
-        with self.site.ledger.transaction() as tx:
-            halts.resume(tx, "test", "checked", self.clock.now().utc)
-
-    def play(self, seconds: float) -> None:
-        """Let the guard step once a second."""
-        for _ in range(round(seconds)):
-            self.clock.advance(1)
-            self.guard.step()
 
 
 @pytest.fixture
@@ -194,7 +99,8 @@ def test_a_position_without_a_price_is_valued_by_the_broker(post: Post, how: str
 def test_a_price_of_another_contract_values_nothing(post: Post) -> None:
     """Shares held under our symbol but of another contract have no price in our stream."""
     post.watch.held = (Position("AAA", 99, D(1000), D(50)),)
-    valuation = post.guard.evaluate().valuation
+    for _ in range(8):
+        valuation = post.look().valuation
     assert (valuation.source, valuation.missing) == ("ib_net_liquidation", ("AAA",))
 
 
@@ -222,8 +128,8 @@ def test_a_restart_keeps_the_baselines(post: Post) -> None:
     assert round(verdict.drawdown, 4) == D("0.0327")
 
 
-def test_a_new_day_begins_with_its_first_value(post: Post) -> None:
-    """Also when the guard was blind over midnight: yesterday's loss is not today's."""
+def test_a_new_day_is_measured_from_the_close_before(post: Post) -> None:
+    """Also when the guard was blind over midnight: yesterday's loss is not today's, a gap is."""
     post.look("48.5")
     post.watch.connected = False
     post.look(after_s=14 * 3600)
@@ -233,8 +139,9 @@ def test_a_new_day_begins_with_its_first_value(post: Post) -> None:
     assert verdict.status == "ok"
     assert verdict.baseline is not None
     assert (verdict.baseline.day_start_usd, verdict.baseline.peak_usd) == (96_500, 100_000)
-    assert post.look("44").status == "ok"
-    assert post.look("43").status == "reduce_only"
+    assert verdict.baseline.day_base_usd == 98_500  # the close before: a gap over night counts
+    assert post.look("45.6").status == "warn"
+    assert post.look("45.5").status == "reduce_only"
 
 
 def test_the_market_s_midnight_counts_not_that_of_utc(post: Post) -> None:
@@ -368,6 +275,46 @@ def test_a_second_kill_starts_over(working: Post) -> None:
     assert len(working.watch.cancels) == done
     working.play(4)
     assert len(working.watch.cancels) == done + 1
+
+
+def test_a_kill_finds_what_the_ledger_does_not_know(post: Post) -> None:
+    """A restored ledger shows no order, the broker does: it is cancelled all the same."""
+    kill(post)
+    post.watch.works = 1
+    post.play(9)
+    assert len(post.watch.cancels) == 1
+
+
+def test_a_new_connection_under_a_kill_is_told_at_once(working: Post) -> None:
+    """The cancel went to a gateway that died: the next one does not wait for the repetition."""
+    kill(working)
+    working.play(40)
+    done = len(working.watch.cancels)
+    working.watch.connected = False
+    working.play(3)
+    working.watch.connected = True
+    working.play(2)
+    assert len(working.watch.cancels) == done + 1
+
+
+def test_a_kill_does_not_wait_for_the_ledger(working: Post) -> None:
+    """The write lock is held by a stopped process: what works is cancelled before the guard waits.
+
+    In the step in which the patience ends an evaluation is due as well.
+    """
+    kill(working)
+    working.play(5)
+    working.clock.advance(60)
+    seen: list[int] = []
+    whole = working.site.ledger.transaction
+
+    def held() -> object:
+        seen.append(len(working.watch.cancels))
+        return whole()
+
+    working.site.ledger.transaction = held  # type: ignore[method-assign, assignment]
+    working.guard.step()
+    assert seen[0] == 1
 
 
 def test_a_kill_with_nothing_working_cancels_nothing(post: Post) -> None:

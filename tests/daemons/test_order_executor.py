@@ -14,7 +14,7 @@ import pytest
 from ibloop.adapters.ledger import alerts, audit, fills, halts, identity, orders
 from ibloop.core import events as ev
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunReason, RunState
-from ibloop.core.model import ZERO, HaltLevel, MarketDataType, Mode, Order, Side
+from ibloop.core.model import ZERO, HaltLevel, MarketDataType, Order, Side
 from ibloop.daemons.order_trouble import Trouble
 from ibloop.errors import LockHeldError
 from tests.fakes.house import House, SimCrashError, crash_at
@@ -224,18 +224,6 @@ def test_the_send_itself_looks_again(house: House, hindrance: str) -> None:
     assert house.sent() == []
 
 
-def test_the_send_itself_looks_whether_live_is_armed(house: House) -> None:
-    """A permission may end between two orders (P9)."""
-    house.plan()
-    house.config = replace(house.config, mode=Mode.LIVE)
-    house.restart()
-    house.desk.poll()
-    house.desk.poll()
-    run, row = house.run(), orders.of_run(house.ledger.db, "run-K1")[0]
-    assert house.desk.ready()
-    assert house.desk.send(run, [row]) == "not armed"
-
-
 def test_the_send_itself_looks_for_trouble(house: House) -> None:
     """Also when the run has not stopped for it yet."""
     house.plan()
@@ -346,7 +334,7 @@ def test_a_trade_by_hand_is_not_sold_again(house: House) -> None:
     house.play(16)
     house.broker.slots = 45
     house.until_ended("K2")
-    assert house.orders("K2")["CCC"].reject_code == "short_allowed"
+    assert house.orders("K2")["CCC"].reject_code == "foreign_trade"
     assert held(house)["CCC"] == 200
 
 
@@ -503,6 +491,20 @@ def test_what_is_not_proven_stays_unknown(house: House, doubt: str) -> None:
             tx.execute("UPDATE trade_orders SET tif = 'DAY'")
     house.play(45 * 60, tick_s=20)
     assert house.states()["AAA"] == "unknown"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_clock_set_forward_lets_no_order_expire(house: House, restarted: bool) -> None:
+    """It has to have lived its life by boot time as well: it may be parked in the gateway."""
+    house.script("AAA", swallowed=True)
+    house.queue()
+    house.until_ended()
+    house.clock.step_wall(40 * 60)
+    if restarted:
+        house.restart()
+    house.play(25 * 60, tick_s=20)
+    assert house.states()["AAA"] == "unknown"
+    house.until(lambda: house.states()["AAA"] == "not_sent", 10 * 60, tick_s=5)
 
 
 def test_a_known_order_that_vanishes_is_lost_only_by_patience(house: House) -> None:

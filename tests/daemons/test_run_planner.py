@@ -9,6 +9,7 @@ import pytest
 from ibloop.adapters.ledger import orders, runs
 from ibloop.core.model import MarketDataType
 from ibloop.core.orders import Plan
+from ibloop.core.risk import breaches
 from ibloop.daemons.run_planner import RunPlanner
 from tests.fakes.house import PRICES, House
 
@@ -79,17 +80,21 @@ def test_a_holding_of_another_contract_is_not_traded(house: House) -> None:
     assert "contract 7" in refused.reason
 
 
+def refused(house: House, made: Plan) -> list[str]:
+    """Return the checks that refuse a plan now."""
+    said = planner(house).verdicts(made, house.broker.evidence(), house.clock.now())
+    return [verdict.check for verdict in breaches(said)]
+
+
 def test_limits_are_asked_with_what_was_sent_today(house: House) -> None:
     """Turnover and number of orders of the day, at the market's date."""
-    made, now = plan(house), house.clock.now()
-    assert planner(house).breaches(made, now) == ()
+    made = plan(house)
+    assert refused(house, made) == []
     house.until_ended()
     house.config = replace(house.config, limits=replace(house.config.limits, orders_per_day_max=9))
-    assert [b.check for b in planner(house).breaches(made, house.clock.now())] == [
-        "orders_per_day_max"
-    ]
+    assert refused(house, made) == ["orders_per_day_max"]
     house.clock.advance(24 * 3600)
-    assert planner(house).breaches(made, house.clock.now()) == ()
+    assert refused(house, made) == []
 
 
 def test_everything_is_written_in_one_transaction(house: House) -> None:

@@ -10,7 +10,7 @@ from ibloop.adapters.ledger import commands, fills, halts, runs
 from ibloop.core import events as ev
 from ibloop.core.gates import Gate
 from ibloop.core.lifecycle import RunReason, RunState
-from ibloop.core.model import HaltLevel, Mode, Side
+from ibloop.core.model import HaltLevel, Side
 from ibloop.daemons.run_commands import CANCEL_RUN
 from tests.fakes.house import House
 
@@ -205,15 +205,6 @@ def test_a_halt_does_not_stop_a_run_that_has_nothing_left_to_send(house: House) 
     assert house.run().status is RunState.EXECUTING
     house.broker.fill(house.broker.find("ibl:K1:EEE:B:0"), D(220))
     assert house.until_ended().status is RunState.DONE
-
-
-def test_live_trading_that_is_not_armed_any_more_stops(house: House) -> None:
-    """Arming is looked at with every send, not only before the run (P9)."""
-    house.plan()
-    house.config = replace(house.config, mode=Mode.LIVE)
-    house.restart()
-    run = house.until_ended()
-    assert (run.reason, house.sent()) == (RunReason.UNARMED, [])
 
 
 # --- cancelling -----------------------------------------------------------------------------------

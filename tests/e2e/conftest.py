@@ -206,9 +206,9 @@ def make_loop(tmp_path: Path) -> Iterator[Callable[..., Loop]]:
     """Return a maker of loops with the four daemons running and well."""
     made: list[Loop] = []
 
-    def make(*names: str, name: str = "data") -> Loop:
+    def make(*names: str, name: str = "data", toml: str = SLOW_TOML) -> Loop:
         config = tmp_path / "slow.toml"
-        config.write_text(SLOW_TOML, encoding="utf-8")
+        config.write_text(toml, encoding="utf-8")
         loop = Loop(tmp_path / name, config)
         made.append(loop)
         started = names or tuple(WELL)

@@ -15,6 +15,7 @@ from ibloop.adapters.universe import samples_dir
 from .conftest import (
     COMMAND,
     DEADLINE_S,
+    SLOW_TOML,
     WELL,
     Loop,
     broken_promises,
@@ -187,3 +188,23 @@ def is_missed(loop: Loop, name: str) -> bool:
     daemons = json.loads(loop.ask("status", "--json").stdout)["data"]["daemons"]
     (line,) = (line for line in daemons if line["name"] == name)
     return line["problem"] is not None
+
+
+def test_one_order_is_cancelled_among_others_that_an_algo_works(make_loop: MakeLoop) -> None:
+    """Adaptive orders over a real socket; the cancelled one ends, the others fill."""
+    adaptive = SLOW_TOML.replace("[execution]\n", '[execution]\nalgo = "adaptive"\n', 1)
+    loop = make_loop(toml=adaptive)
+    loop.rebalance("initial", "adaptive")
+    loop.await_sent("adaptive", 1)
+    last = max(loop.orders("adaptive"), key=lambda order: order.quantity * order.limit_price)
+    done = loop.ask("orders", "cancel", last.client_order_id, "--reason", "a test")
+    assert done.returncode == 0, done.stderr
+    run = loop.await_end("adaptive")
+    ended = {order.client_order_id: order for order in loop.orders("adaptive")}
+    assert ended.pop(last.client_order_id).status in {"rejected", "canceled"}
+    assert {str(order.status) for order in ended.values()} == {"filled"}
+    assert {(order.algo, order.tif) for order in ended.values()} == {("adaptive_normal", "DAY")}
+    assert run.status == "partial"
+    placed = [f for f in loop.truth()["orders"] if f["orderRef"] in ended]
+    assert {row["tif"] for row in placed} == {"DAY"}
+    assert_clean(loop, "adaptive")

@@ -13,14 +13,16 @@ from ibloop.adapters.ledger.mark import Mark
 from ibloop.adapters.ledger.runs import Run
 from ibloop.config import BUILTIN_TOML, Config, parse
 from ibloop.core import promises
-from ibloop.core.gates import Gate
+from ibloop.core.gates import Gate, Pulse
 from ibloop.core.lifecycle import RUN_TERMINAL, RunState
-from ibloop.core.model import ZERO, HaltLevel, Instrument, Order, Target
+from ibloop.core.model import ZERO, HaltLevel, Instrument, Mode, Order, Target
+from ibloop.core.retrying import Retry
 from ibloop.core.snapshot import DecisionSnapshot, Omitted, canonical_json
 from ibloop.daemons.halting import severest_halt
 from ibloop.daemons.order_executor import OrderExecutor
 from ibloop.daemons.run_commands import CANCEL_RUN
 from ibloop.daemons.run_planner import RunPlanner
+from ibloop.daemons.send_rails import SendRails
 from ibloop.daemons.trade_executor import TradeExecutor
 from tests.fakes.broker import ACCOUNT, FakeBroker, Script
 from tests.fakes.clock import FakeClock
@@ -42,10 +44,20 @@ class SimCrashError(Exception):
 class House:
     """One account, one ledger, one executor at a time; a test moves the clock."""
 
-    def __init__(self, directory: Path, **changes: object) -> None:
-        """Open a ledger in ``directory`` and start; ``changes`` are to the limits."""
+    def __init__(
+        self,
+        directory: Path,
+        mode: Mode = Mode.PAPER,
+        *,
+        execution: dict[str, object] | None = None,
+        **changes: object,
+    ) -> None:
+        """Open a ledger in ``directory`` and start; ``changes`` are to the limits.
+
+        Without other words in ``execution`` a run makes no attempt by itself but the first.
+        """
         self.directory = directory
-        self.config = config(**changes)
+        self.config = replace(config(execution, **changes), mode=mode)
         self.clock = FakeClock()
         self.instruments = {s: instrument(s, i) for i, s in enumerate(PRICES, start=1)}
         prices = {symbol: Decimal(price) for symbol, price in PRICES.items()}
@@ -55,6 +67,9 @@ class House:
         self.ledger = self.open_ledger()
         self.gate: Gate | None = None
         self.guard_silence: str | None = None
+        self.guard: str | None = "watching"
+        self.guard_build = "test"
+        self.skew_s: float | None = 0.0
         self.deadline: timedelta | None = DEADLINE
         self.desk: OrderExecutor
         self.trader: TradeExecutor
@@ -84,6 +99,7 @@ class House:
             self.clock,
             lambda db: severest_halt(db, self.directory)[0],
             Mark(self.directory / "ibloop.db"),
+            self.rails(),
         )
         planner = RunPlanner(self.config, self.ledger.db, self.quotes, self.instruments)
         self.trader = TradeExecutor(
@@ -97,6 +113,20 @@ class House:
             deadline=self._deadline,
         )
         self.broker.connect()
+
+    def rails(self) -> SendRails:
+        """Return the rails with the guard, the clock and the build that a test says."""
+        return SendRails(
+            self.config,
+            guard=self._guard_pulse,
+            clock_skew_s=lambda: self.skew_s,
+            build="test",
+        )
+
+    def _guard_pulse(self) -> Pulse | None:
+        if self.guard is None or self.guard_silence is not None:
+            return None
+        return Pulse(self.guard, self.clock.now(), self.guard_build)
 
     def restart(self) -> None:
         """Kill the executor and start another one on what the first has left."""
@@ -278,10 +308,15 @@ def instrument(symbol: str, con_id: int) -> Instrument:
     )
 
 
-def config(**limits: object) -> Config:
-    """Return the built-in paper profile, with changes to its limits."""
+def config(execution: dict[str, object] | None = None, **limits: object) -> Config:
+    """Return the built-in paper profile without retries, with changes to two of its tables."""
     made = parse(BUILTIN_TOML, "test")
-    return replace(made, limits=replace(made.limits, **limits))
+    changed = {"retry": Retry.NONE} | (execution or {})
+    return replace(
+        made,
+        execution=replace(made.execution, **changed),
+        limits=replace(made.limits, **limits),
+    )
 
 
 @contextmanager

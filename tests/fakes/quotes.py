@@ -5,6 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from ibloop.core.model import Instrument, MarketDataType, Moment, Quote, QuoteSource
+from ibloop.core.unusable import FileFault, Unusable
 from tests.fakes.clock import FakeClock
 
 HALF_SPREAD = Decimal("0.01")
@@ -13,7 +14,8 @@ HALF_SPREAD = Decimal("0.01")
 class FakeQuotes:
     """The port ``Quotes``: a quote of this very moment a cent around the price of each symbol.
 
-    ``frozen`` are quotes given instead; ``missing`` are symbols without one.
+    ``frozen`` are quotes given instead; ``missing`` are symbols without one; ``causes`` explain
+    what is wrong with a symbol.
     """
 
     def __init__(
@@ -25,11 +27,18 @@ class FakeQuotes:
         self.prices = prices
         self.frozen: dict[str, Quote] = {}
         self.missing: set[str] = set()
+        self.causes: dict[str, Unusable] = {}
 
     def read(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """Return the quotes there are among ``symbols``."""
         wanted = [s for s in symbols if s in self.prices and s not in self.missing]
         return {symbol: self.frozen.get(symbol) or self.quote(symbol) for symbol in wanted}
+
+    def explain(self, symbol: str) -> Unusable | None:
+        """Say what it was told, else that there is no file where none is."""
+        if symbol in self.causes or (symbol in self.prices and symbol not in self.missing):
+            return self.causes.get(symbol)
+        return Unusable(FileFault.MISSING, "there is no file")
 
     def freeze(self, symbol: str, **changes: object) -> None:
         """Give the present quote of a symbol from now on, with ``changes``."""

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ibloop.config.template import PAPER_ACCOUNT_EXAMPLE, template
+from ibloop.core.model import Mode
 from tests.systemd.sdbox import Box, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,11 +18,8 @@ PYTHON = "/usr/bin/python3"
 LIBRARY = "/usr/local/lib/ibloop"
 INSTALL_S_MAX = 400.0
 SAMPLES = ROOT / "data" / "samples"
-INSTALL_PAGE = ROOT / "docs" / "how-to" / "install.md"
-[PROFILE] = re.findall(
-    r"^```toml\n(.*?)^```", INSTALL_PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-)
-"""What the installation page tells a sysadmin to begin with."""
+PROFILE = template(Mode.PAPER, PAPER_ACCOUNT_EXAMPLE)
+"""What the installation page tells a sysadmin to begin with: the output of `ibloop init`."""
 QUICK_RESTART = "[Service]\nRestartSec=200ms\n"
 OPERATOR, OUTSIDER = "olivia", "oscar"
 

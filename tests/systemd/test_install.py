@@ -68,9 +68,9 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_example_in_the_documentation_is_a_configuration() -> None:
-    """What a sysadmin copies from the installation page is accepted as it stands."""
-    assert parse(PROFILE, "install.md").gateway.launcher == "sim"
+def test_the_profile_of_the_installation_page_is_a_configuration() -> None:
+    """What `ibloop init` writes for a sysadmin is accepted as it stands."""
+    assert parse(PROFILE, "ibloop init").gateway.launcher == "sim"
 
 
 def test_a_prefix_must_be_absolute(tmp_path: Path) -> None:

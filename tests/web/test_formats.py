@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from ibloop.core.lifecycle import OrderState, RunState
-from ibloop.core.quotes import StreamStatus
+from ibloop.core.stream import StreamStatus
 from ibloop.web import formats
 
 M = formats.MINUS

@@ -25,9 +25,9 @@ def send_before_commit(patch: pytest.MonkeyPatch) -> None:
     """The bytes leave while the transaction that journals them is still open."""
     journal = OrderSender._journal
 
-    def early(self: OrderSender, tx: Any, run: Any, order: Any, instrument: Any, *rest: Any) -> Any:
-        sent = journal(self, tx, run, order, instrument, *rest)
-        self._broker.place(sent.order, instrument)
+    def early(self: OrderSender, *args: Any) -> Any:
+        sent = journal(self, *args)
+        self._broker.place(sent.order, sent.instrument)
         return sent
 
     patch.setattr(OrderSender, "_journal", early)
@@ -147,7 +147,12 @@ def order_id_from_the_broker_alone(patch: pytest.MonkeyPatch) -> None:
 
 def stale_quote_trades(patch: pytest.MonkeyPatch) -> None:
     """The age of a quote is not looked at when the order leaves."""
-    patch.setattr(order_sender, "problem", lambda *_: None)
+    check = order_sender.check_quote
+
+    def ageless(*asked: Any) -> Any:
+        return tuple(v for v in check(*asked) if v.check != "quote_age_s_max")
+
+    patch.setattr(order_sender, "check_quote", ageless)
 
 
 def late_fill_ignored(patch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from ibloop.core import promises
 from ibloop.core.lifecycle import RUN_TERMINAL, OrderState, RunReason, RunState
 from ibloop.core.model import HaltLevel, Order, OrderType, Side
 from ibloop.core.quotes import mid
+from ibloop.core.retrying import Retry
 from ibloop.daemons.comparing import accept_positions, explained_positions, standing_breaks
 from ibloop.daemons.run_commands import ACCEPT_LEDGER
 from ibloop.errors import LockHeldError, RefusedError
@@ -56,7 +57,10 @@ class World(House):
         self._reconnect_s = 0.0
         self._next: dict[str, float] = {}
         self._keys = 0
-        super().__init__(directory, orders_per_run_max=200, orders_per_day_max=2000)
+        policy = Random(f"retry {seed}").choice(list(Retry))
+        super().__init__(
+            directory, execution={"retry": policy}, orders_per_run_max=200, orders_per_day_max=2000
+        )
         self.deadline = timedelta(minutes=self.random.choice((2, 5, 10)))
         self.broker.on_place = self._watch_place
         self.broker.boundary = self._boundary

@@ -17,6 +17,7 @@ their row to ``audit_log`` in the same transaction; readers take a ``Connection`
     orders       the life of each order; order_rows answers questions about them
     fills        executions, each exactly once
     account      the broker's positions, values and contracts
-    halts arming commands guard_state alerts
+    arming approvals  permissions to trade live, and tickets of single runs
+    halts commands guard_state alerts
     check        what must be true of the whole
 """

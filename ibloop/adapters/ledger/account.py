@@ -24,6 +24,8 @@ from ibloop.core.model import AccountValues, Position
 
 NET_LIQUIDATION = "NetLiquidation"
 TOTAL_CASH = "TotalCashValue"
+SETTLED_CASH = "SettledCash"
+DAY_TRADES_LEFT = "DayTradesRemaining"
 BASE_CURRENCY = "USD"
 
 _INSERT_POSITION = insert_sql("positions", ("symbol", "con_id", "quantity", "avg_cost", "as_of"))
@@ -122,12 +124,21 @@ def positions_as_of(db: Connection) -> datetime | None:
 
 
 def store_values(tx: Tx, account_values: AccountValues, now: datetime) -> None:
-    """Replace the account values; ``now`` is when they were stored, ``as_of`` the broker's."""
+    """Replace the account values; ``now`` is when they were stored, ``as_of`` the broker's.
+
+    What the broker no longer tells is no longer there.
+    """
+    left = account_values.day_trades_left
     figures = {
         NET_LIQUIDATION: account_values.net_liquidation,
         TOTAL_CASH: account_values.total_cash,
+        SETTLED_CASH: account_values.settled_cash,
+        DAY_TRADES_LEFT: None if left is None else Decimal(left),
     }
     for name, value in figures.items():
+        if value is None:
+            tx.execute("DELETE FROM account_values WHERE name = ?", (name,))
+            continue
         tx.execute(
             _UPSERT_VALUE,
             {
@@ -145,11 +156,15 @@ def values(db: Connection) -> AccountValues | None:
     found = {row["name"]: row for row in db.execute("SELECT * FROM account_values")}
     if NET_LIQUIDATION not in found or TOTAL_CASH not in found:
         return None
+    told = {name: parse_decimal(row["value"]) for name, row in found.items()}
+    left = told.get(DAY_TRADES_LEFT)
     return AccountValues(
         account=identity(db).account,
-        net_liquidation=parse_decimal(found[NET_LIQUIDATION]["value"]),
-        total_cash=parse_decimal(found[TOTAL_CASH]["value"]),
+        net_liquidation=told[NET_LIQUIDATION],
+        total_cash=told[TOTAL_CASH],
         as_of=parse_time(found[NET_LIQUIDATION]["as_of"]),
+        settled_cash=told.get(SETTLED_CASH),
+        day_trades_left=None if left is None else int(left),
     )
 
 

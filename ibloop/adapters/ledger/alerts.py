@@ -25,6 +25,7 @@ __all__ = [
     "mark_delivered",
     "mark_failed",
     "raise_alert",
+    "undelivered_since",
     "waiting",
 ]
 
@@ -53,6 +54,19 @@ class Backlog:
     undelivered: int
     oldest_at: datetime | None
     last_dead: Alert | None
+
+
+def undelivered_since(db: Connection, dead_since: datetime) -> datetime | None:
+    """Return when the oldest critical alert that nobody was told of was raised, if there is one.
+
+    Those that were refused for good count when that happened at ``dead_since`` or later.
+    """
+    found = db.execute(
+        "SELECT min(created_at) FROM alerts WHERE severity = 'critical' AND delivered_at IS NULL"
+        " AND (dead_at IS NULL OR dead_at >= ?)",
+        (time_text(dead_since),),
+    )
+    return optional(parse_time, found.fetchone()[0])
 
 
 def raise_alert(

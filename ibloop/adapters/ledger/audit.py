@@ -11,15 +11,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from json.encoder import encode_basestring_ascii
 
 from ibloop.adapters.ledger.connection import Connection, Row, Tx
-from ibloop.adapters.ledger.values import insert_sql, json_text, parse_time, select_sql, time_text
+from ibloop.adapters.ledger.values import json_text, parse_time, select_sql, time_text
 
 FIRST_PREV_HASH = "0" * 64
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _COLUMNS = ("seq", "at", "actor", "event", "subject", "payload", "prev_hash", "hash")
-_INSERT = insert_sql("audit_log", _COLUMNS)
+_INSERT = (
+    f"INSERT INTO audit_log ({', '.join(_COLUMNS)})"  # noqa: S608  (constants of ours)
+    f" VALUES ({', '.join('?' * len(_COLUMNS))})"
+)
 _SELECT = select_sql("audit_log", _COLUMNS)
 
 
@@ -60,17 +63,9 @@ def append(
     """
     last_seq, last_hash = tx.audit_end or _end(tx.db)
     seq = last_seq + 1
-    row = {
-        "seq": seq,
-        "at": time_text(now),
-        "actor": actor,
-        "event": event,
-        "subject": subject,
-        "payload": json_text(payload),
-        "prev_hash": last_hash,
-    }
-    own_hash = _hash(row)
-    tx.execute(_INSERT, {**row, "hash": own_hash})
+    contents = (seq, time_text(now), actor, event, subject, json_text(payload), last_hash)
+    own_hash = _hash(*contents)
+    tx.execute(_INSERT, (*contents, own_hash))
     tx.audit_end = (seq, own_hash)
     return seq
 
@@ -127,13 +122,15 @@ def _fault(row: Row, expected_seq: int, expected_prev: str) -> str:
         return f"row {expected_seq} is missing"
     if row["prev_hash"] != expected_prev:
         return "its prev_hash is not the hash of the row before"
-    if row["hash"] != _hash(row):
+    if row["hash"] != _hash(*tuple(row)[:-1]):
         return "its hash is not that of its contents"
     return ""
 
 
-def _hash(row: Mapping[str, object] | Row) -> str:
-    canonical = _ENCODER.encode([row[name] for name in _COLUMNS[:-1]])
+def _hash(seq: int, *texts: str) -> str:
+    """Return the hash of a row's contents, given in the order of the columns."""
+    # What json.dumps makes of it, at half its price: an order pays for this with each of its rows.
+    canonical = f"[{seq},{','.join(map(encode_basestring_ascii, texts))}]"
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """Requests to a daemon: a row that its owner finishes, because nothing calls another process."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -78,6 +78,18 @@ def queued(db: Connection) -> tuple[Command, ...]:
     """Return the requests nobody has finished, oldest first."""
     found = db.execute(f"{_SELECT} WHERE status = 'queued' ORDER BY command_id")
     return tuple(_command(row) for row in found)
+
+
+def of_kind(db: Connection, kind: str) -> tuple[Command, ...]:
+    """Return every request of a kind there ever was, oldest first."""
+    found = db.execute(f"{_SELECT} WHERE kind = ? ORDER BY command_id", (kind,))
+    return tuple(_command(row) for row in found)
+
+
+def done(db: Connection, kinds: Sequence[str]) -> tuple[Command, ...]:
+    """Return the requests of these kinds that were granted and done, oldest first."""
+    found = db.execute(f"{_SELECT} WHERE status = 'done' ORDER BY command_id")
+    return tuple(_command(row) for row in found if row["kind"] in kinds)
 
 
 def find(db: Connection, command_id: int) -> Command | None:

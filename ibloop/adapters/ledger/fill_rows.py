@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ibloop.adapters.ledger.connection import Connection, Row
 from ibloop.adapters.ledger.values import (
@@ -142,6 +142,15 @@ def recorded_after(db: Connection, moment: datetime) -> tuple[Fill, ...]:
     return _select(db, "WHERE recorded_at > ? ORDER BY recorded_at, exec_base", time_text(moment))
 
 
+def foreign_symbols_after(db: Connection, moment: datetime) -> frozenset[str]:
+    """Return the symbols of executions of others that came into the ledger after ``moment``."""
+    found = db.execute(
+        "SELECT DISTINCT symbol FROM trade_fills WHERE recorded_at > ? AND client_order_id IS NULL",
+        (time_text(moment),),
+    )
+    return frozenset(str(row[0]) for row in found)
+
+
 def moves_after(db: Connection, moment: datetime) -> tuple[Move, ...]:
     """Return what the fills that came into the ledger after ``moment`` moved, ours and foreign."""
     found = db.execute(
@@ -197,7 +206,8 @@ def _select(db: Connection, rest: str, parameter: object) -> tuple[Fill, ...]:
     return tuple(_fill(row) for row in db.execute(f"{_SELECT} {rest}", (parameter,)))
 
 
-def _fill(row: Row) -> Fill:
+def _fill(found: Row) -> Fill:
+    row: dict[str, Any] = dict(zip(COLUMNS, found, strict=True))
     return Fill(
         exec_base=row["exec_base"],
         exec_id=row["exec_id"],

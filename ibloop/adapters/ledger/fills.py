@@ -6,7 +6,7 @@ possibly for an earlier revision or never; what is known is never replaced by no
 are answered by ``fill_rows``, whose functions are also found here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -21,6 +21,7 @@ from ibloop.adapters.ledger.fill_rows import (
     by_base,
     everything,
     find,
+    foreign_symbols_after,
     last_recorded_at,
     listing,
     moves_after,
@@ -43,6 +44,7 @@ __all__ = [
     "Move",
     "by_base",
     "everything",
+    "foreign_symbols_after",
     "last_recorded_at",
     "listing",
     "moves_after",
@@ -99,6 +101,7 @@ def record_all(
             touched.add(fill.client_order_id)
     for client_order_id in sorted(touched):
         orders.refresh_fills(tx, client_order_id, now=now, actor=actor)
+        orders.adopt_perm_id(tx, client_order_id, now=now, actor=actor)
     return tuple(outcomes)
 
 
@@ -129,8 +132,9 @@ def _record(tx: Tx, execution: Execution, now: datetime, actor: str) -> tuple[Fi
     known = find(tx.db, reported.exec_base)
     if known is None:
         fill = _with_commission(reported, *cost)
-        tx.execute(_STORE, values_of(fill))
-        audit.append(tx, actor, "fill.recorded", fill.exec_base, _audited(fill), now=now)
+        values = values_of(fill)
+        tx.execute(_STORE, values)
+        audit.append(tx, actor, "fill.recorded", fill.exec_base, _audited(values), now=now)
         return FillOutcome.NEW, fill
     is_newer = _revision(execution.exec_id) > _revision(known.exec_id)
     merged = _with_commission(_merged(known, reported, is_newer), *cost)
@@ -182,15 +186,15 @@ def _store_changed(tx: Tx, known: Fill, fill: Fill, now: datetime, actor: str) -
     """Store a fill that differs from what is there, with before and after in the audit."""
     if fill == known:
         return
-    tx.execute(_STORE, values_of(fill))
-    payload = {"before": _audited(known), "after": _audited(fill)}
+    values = values_of(fill)
+    tx.execute(_STORE, values)
+    payload = {"before": _audited(values_of(known)), "after": _audited(values)}
     event = "fill.costed" if fill.exec_id == known.exec_id else "fill.corrected"
     audit.append(tx, actor, event, fill.exec_base, payload, now=now)
 
 
-def _audited(fill: Fill) -> dict[str, object]:
+def _audited(values: Mapping[str, object]) -> dict[str, object]:
     """Return what the audit log keeps of a fill."""
-    values = values_of(fill)
     return {name: values[name] for name in COLUMNS if name != "recorded_at"}
 
 

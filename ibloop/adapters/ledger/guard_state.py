@@ -1,12 +1,14 @@
-"""What the guard saw and concluded, one row an evaluation.
+"""What the guard saw and concluded, one row an evaluation, and how old ones are thinned.
 
-The rows are the record themselves; the audit log tells only of a change of status.
+The rows are the record themselves; the audit log tells only of a change of status. A row that
+changed something (status, halt, source, a flow, a new day or baseline) is kept for ever, so is the
+first of each hour; the first of each minute is kept for 30 days, all others for one.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from ibloop.adapters.ledger import audit
@@ -35,8 +37,14 @@ _COLUMNS = (
     "drawdown",
     "detail",
 )
-_INSERT = insert_sql("trade_guard_state", _COLUMNS)
+_INSERT = insert_sql("trade_guard_state", (*_COLUMNS, "keep"))
 _SELECT = select_sql("trade_guard_state", ("evaluation_id", *_COLUMNS))
+
+KEPT_FOR_EVER, KEPT_A_MONTH, KEPT_A_DAY = 3, 1, 0
+_AGES = {KEPT_A_DAY: timedelta(days=1), KEPT_A_MONTH: timedelta(days=30)}
+_SAME = ("trade_date", "status", "equity_source", "baseline_equity", "baseline_at")
+"""What a row has changed if it differs from the row before."""
+THINNED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +68,23 @@ class GuardRow:
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
-def record(tx: Tx, row: GuardRow, actor: str = "guard") -> int:
-    """Store an evaluation and return its id."""
+def keep_class(before: GuardRow | None, row: GuardRow, *, is_event: bool = False) -> int:
+    """Return how long a row is kept: for ever, a month or a day.
+
+    ``is_event``: something happened in it that its figures do not show.
+    """
+    if before is None or is_event:
+        return KEPT_FOR_EVER
+    if any(getattr(before, name) != getattr(row, name) for name in _SAME):
+        return KEPT_FOR_EVER
+    then, now = before.evaluated_at, row.evaluated_at
+    if (then.date(), then.hour) != (now.date(), now.hour):
+        return KEPT_FOR_EVER
+    return KEPT_A_DAY if then.minute == now.minute else KEPT_A_MONTH
+
+
+def record(tx: Tx, row: GuardRow, actor: str = "guard", *, keep: int = KEPT_FOR_EVER) -> int:
+    """Store an evaluation and return its id; ``keep`` is its :func:`keep_class`."""
     before = last(tx.db)
     evaluation_id = tx.insert(
         _INSERT,
@@ -77,6 +100,7 @@ def record(tx: Tx, row: GuardRow, actor: str = "guard") -> int:
             "day_loss": optional(decimal_text, row.day_loss),
             "drawdown": optional(decimal_text, row.drawdown),
             "detail": json_text(row.detail),
+            "keep": keep,
         },
     )
     if before is None or before.status != row.status:
@@ -84,7 +108,7 @@ def record(tx: Tx, row: GuardRow, actor: str = "guard") -> int:
             "from": None if before is None else before.status,
             "to": row.status,
             "equity": row.equity,
-            "detail": dict(row.detail),
+            "detail": {k: v for k, v in row.detail.items() if k != "prices"},
         }
         audit.append(
             tx, actor, "guard.status_changed", str(evaluation_id), payload, now=row.evaluated_at
@@ -92,10 +116,32 @@ def record(tx: Tx, row: GuardRow, actor: str = "guard") -> int:
     return evaluation_id
 
 
+def thin(tx: Tx, now: datetime) -> int:
+    """Delete a piece of what need not be kept any longer; return how many rows went."""
+    deleted = 0
+    for keep, age in _AGES.items():
+        deleted += tx.execute(
+            "DELETE FROM trade_guard_state WHERE evaluation_id IN (SELECT evaluation_id"
+            " FROM trade_guard_state WHERE keep < 3 AND keep = ? AND evaluated_at < ? LIMIT ?)",
+            (keep, time_text(now - age), THINNED_AT_ONCE),
+        ).rowcount
+    return deleted
+
+
 def last(db: Connection) -> GuardRow | None:
     """Return the newest evaluation, ``None`` before the first."""
     row = db.execute(f"{_SELECT} ORDER BY evaluation_id DESC LIMIT 1").fetchone()
     return None if row is None else _guard_row(row)
+
+
+def order_failures(db: Connection, since: datetime) -> int:
+    """Return how many orders sent at or after ``since`` the broker refused or nobody knows of."""
+    found = db.execute(
+        "SELECT count(*) FROM trade_orders WHERE sent_at >= ?"
+        " AND (status = 'unknown' OR (status = 'rejected' AND reject_source = 'broker'))",
+        (time_text(since),),
+    )
+    return int(found.fetchone()[0])
 
 
 def _guard_row(row: Row) -> GuardRow:

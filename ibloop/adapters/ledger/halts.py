@@ -104,14 +104,31 @@ def resume(tx: Tx, requested_by: str, reason: str, now: datetime) -> int:
     return cleared
 
 
+def release(tx: Tx, halt_id: int, requested_by: str, reason: str, now: datetime) -> bool:
+    """Clear one halt; return False when it did not stand any more.
+
+    For the guard's own reduce-only, where the configuration lets it: people clear all of them.
+    """
+    cleared = tx.execute(
+        "UPDATE halts SET cleared_at = ?, cleared_by = ?, clear_reason = ?"
+        " WHERE halt_id = ? AND cleared_at IS NULL",
+        (time_text(now), requested_by, reason, halt_id),
+    ).rowcount
+    if cleared:
+        audit.append(tx, requested_by, "halt.released", str(halt_id), {"reason": reason}, now=now)
+    return bool(cleared)
+
+
 def last_cleared_at(db: Connection) -> datetime | None:
     """Return when halts were last cleared, ``None`` if never."""
     return optional(parse_time, db.execute("SELECT max(cleared_at) FROM halts").fetchone()[0])
 
 
 def cleared_count(db: Connection) -> int:
-    """Return how many halts were ever cleared: it grows with each resume, whatever the clock."""
-    found = db.execute("SELECT count(*) FROM halts WHERE cleared_at IS NOT NULL")
+    """Return how many halts people ever cleared: it grows with each resume, whatever the clock."""
+    found = db.execute(
+        "SELECT count(*) FROM halts WHERE cleared_at IS NOT NULL AND cleared_by <> 'guard'"
+    )
     return int(found.fetchone()[0])
 
 

@@ -71,6 +71,12 @@ def epoch(db: Connection) -> int:
     return identity(db).executor_epoch if row is None else int(row[0])
 
 
+def owner(db: Connection) -> tuple[str, str]:
+    """Return mode and account alone, for every send. Raises: LedgerError when the row is gone."""
+    row = db.execute("SELECT mode, account FROM ledger_identity").fetchone()
+    return (identity(db).mode, "") if row is None else (row[0], row[1])
+
+
 def take_epoch(tx: Tx, actor: str, now: datetime) -> int:
     """Begin a new epoch and return it."""
     tx.execute("UPDATE ledger_identity SET executor_epoch = executor_epoch + 1")

@@ -1,10 +1,11 @@
 """The row of ``trade_orders`` and the questions one can ask of it."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from ibloop.adapters.ledger.connection import Connection, Row
 from ibloop.adapters.ledger.values import (
@@ -12,11 +13,13 @@ from ibloop.adapters.ledger.values import (
     optional,
     parse_decimal,
     parse_time,
+    remembered,
     select_sql,
     time_text,
 )
+from ibloop.core.invariant import invariant
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState
-from ibloop.core.model import ZERO, Order, OrderType, Side, Tif
+from ibloop.core.model import ZERO, Algo, Order, OrderType, Side, Tif
 from ibloop.core.recovery import Refusal
 
 COLUMNS = (
@@ -51,8 +54,15 @@ COLUMNS = (
     "refusal_text",
     "judgement",
     "judged_at",
+    "algo",
 )
 _SELECT = select_sql("trade_orders", COLUMNS)
+# One text for all rows, which sending asks for each time: a third of the price of a row each.
+_SENT_SINCE = (
+    "SELECT count(*), group_concat(quantity || ' ' || ifnull(limit_price, arrival_price))"
+    " FROM trade_orders WHERE sent_at >= ?"
+)
+_FIND = f"{_SELECT} WHERE client_order_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,8 @@ class SentTotals:
 
 def find(db: Connection, client_order_id: str) -> OrderRow | None:
     """Return the order, or ``None``."""
-    return _first(db, "client_order_id = ?", client_order_id)
+    row = db.execute(_FIND, (client_order_id,)).fetchone()
+    return None if row is None else parse_row(row)
 
 
 def find_all(db: Connection, client_order_ids: Collection[str]) -> tuple[OrderRow, ...]:
@@ -113,15 +124,11 @@ def places_of(
     return {row[0]: (OrderState(row[1]), row[2], row[3]) for row in found}
 
 
-def open_buys(db: Connection) -> tuple[tuple[Decimal, Decimal], ...]:
-    """Return what may still be bought by every order at the broker: shares and worst price, USD."""
-    found = db.execute(
-        "SELECT quantity, filled_quantity,"  # noqa: S608  (constants of ours)
-        " ifnull(limit_price, arrival_price) FROM trade_orders"
-        f" WHERE status IN ({', '.join('?' * len(ORDER_AT_BROKER))}) AND side = 'BUY'",
-        tuple(state.value for state in ORDER_AT_BROKER),
-    )
-    return tuple((parse_decimal(x[0]) - parse_decimal(x[1]), parse_decimal(x[2])) for x in found)
+def _split(count: int, joined: str | None) -> Sequence[str]:
+    """Return the texts of so many rows. Raises: InvariantError when a value was missing in one."""
+    texts = joined.split(",") if joined else ()
+    invariant(len(texts) == count, f"{count} sent orders, of which {len(texts)} have a price")
+    return texts
 
 
 def by_ib_order_id(db: Connection, ib_order_id: int) -> OrderRow | None:
@@ -205,13 +212,14 @@ def sent_today(db: Connection, since: datetime) -> SentTotals:
     Value is quantity times limit price (or arrival price without a limit), whatever became of
     the order: limits bound what was let out, not what was filled (promise P8).
     """
-    found = db.execute(
-        "SELECT quantity, ifnull(limit_price, arrival_price) AS price FROM trade_orders"
-        " WHERE sent_at >= ?",
-        (time_text(since),),
-    ).fetchall()
-    values = (parse_decimal(row["quantity"]) * parse_decimal(row["price"]) for row in found)
-    return SentTotals(count=len(found), notional=sum(values, ZERO))
+    count, joined = db.execute(_SENT_SINCE, (time_text(since),)).fetchone()
+    return SentTotals(count, sum(map(_value, _split(count, joined)), ZERO))
+
+
+@remembered
+def _value(text: str) -> Decimal:
+    quantity, price = map(parse_decimal, text.split())
+    return quantity * price
 
 
 def sent_count(db: Connection, run_id: str) -> int:
@@ -220,12 +228,10 @@ def sent_count(db: Connection, run_id: str) -> int:
     return int(db.execute(sql, (run_id,)).fetchone()[0])
 
 
-def sent_times_since(db: Connection, since: datetime) -> tuple[datetime, ...]:
-    """Return the sending times at or after ``since``, earliest first."""
-    found = db.execute(
-        "SELECT sent_at FROM trade_orders WHERE sent_at >= ? ORDER BY sent_at", (time_text(since),)
-    )
-    return tuple(parse_time(row[0]) for row in found)
+def sent_count_after(db: Connection, moment: datetime) -> int:
+    """Return how many orders of whatever run were journalled for sending after ``moment``."""
+    sql = "SELECT count(*) FROM trade_orders WHERE sent_at > ?"
+    return int(db.execute(sql, (time_text(moment),)).fetchone()[0])
 
 
 def working_symbols(db: Connection) -> frozenset[str]:
@@ -268,6 +274,7 @@ def values_of(row: OrderRow) -> dict[str, object]:
         "refusal_text": row.refusal.text if row.refusal else None,
         "judgement": row.judgement,
         "judged_at": optional(time_text, row.judged_at),
+        "algo": order.algo,
     }
 
 
@@ -276,8 +283,10 @@ def _first(db: Connection, condition: str, value: object) -> OrderRow | None:
     return None if row is None else parse_row(row)
 
 
-def parse_row(row: Row) -> OrderRow:
+def parse_row(found: Row) -> OrderRow:
     """Return a row of all :data:`COLUMNS`. Raises: LedgerError for a value in another form."""
+    # By name from a dict: a Row compares the name with one column after the other.
+    row: dict[str, Any] = dict(zip(COLUMNS, found, strict=True))
     return OrderRow(
         order=_order(row),
         attempt=row["attempt"],
@@ -294,12 +303,12 @@ def parse_row(row: Row) -> OrderRow:
     )
 
 
-def _refusal(row: Row) -> Refusal | None:
+def _refusal(row: Mapping[str, Any]) -> Refusal | None:
     code = row["refusal_code"]
     return None if code is None else Refusal(code, row["refusal_text"])
 
 
-def _order(row: Row) -> Order:
+def _order(row: Mapping[str, Any]) -> Order:
     return Order(
         client_order_id=row["client_order_id"],
         run_id=row["run_id"],
@@ -320,4 +329,5 @@ def _order(row: Row) -> Order:
         reject_code=row["reject_code"],
         reject_reason=row["reject_reason"],
         sent_at=optional(parse_time, row["sent_at"]),
+        algo=optional(Algo, row["algo"]),
     )

@@ -30,6 +30,7 @@ __all__ = [
     "active",
     "baseline_quantities",
     "claim_next",
+    "describe",
     "examined_seq",
     "find",
     "find_key",
@@ -243,6 +244,12 @@ def restate(
     return _update(tx, run_id, blocked, blocked, reason=reason, detail=detail, now=now, actor=actor)
 
 
+def describe(tx: Tx, run: Run, detail: str, now: datetime, actor: str) -> bool:
+    """Say something else of a run that stays in its state; False when it is in another one."""
+    state, reason = run.status, run.reason
+    return _update(tx, run.run_id, state, state, reason=reason, detail=detail, now=now, actor=actor)
+
+
 def requeue(
     tx: Tx,
     run_id: str,
@@ -251,15 +258,19 @@ def requeue(
     snapshot_hash: str,
     config_hash: str,
     build: str,
+    deadline_at: datetime | None = None,
     now: datetime,
     actor: str,
 ) -> bool:
     """Queue a blocked run again as its next attempt, with the decision it is to follow now.
 
-    Returns False when the run is not blocked. Reason, detail, deadline and basis start afresh.
+    Returns False when the run is not blocked. Reason, detail and basis start afresh, and the
+    deadline too unless ``deadline_at`` keeps one: the executor's own retry has no more time than
+    the run had.
     """
     changed = tx.execute(
-        "UPDATE trade_runs SET status = 'queued', reason = NULL, detail = '', deadline_at = NULL,"
+        "UPDATE trade_runs SET status = 'queued', reason = NULL, detail = '',"
+        " deadline_at = :deadline_at,"
         " equity_usd = NULL, cash_usd = NULL, baseline_at = NULL, attempt = attempt + 1,"
         " snapshot_id = :snapshot_id, snapshot_hash = :snapshot_hash,"
         " config_hash = :config_hash, build = :build, updated_at = :now"
@@ -270,6 +281,7 @@ def requeue(
             "snapshot_hash": snapshot_hash,
             "config_hash": config_hash,
             "build": build,
+            "deadline_at": optional(time_text, deadline_at),
             "now": time_text(now),
         },
     )

@@ -17,7 +17,7 @@ from ibloop.errors import LedgerError
 A = TypeVar("A")
 B = TypeVar("B")
 
-_remembered = lru_cache(maxsize=8192)
+remembered = lru_cache(maxsize=8192)
 """The same few times and numbers come again with every row of a run, and they never change."""
 
 
@@ -26,11 +26,19 @@ def time_text(moment: datetime) -> str:
 
     The fixed width makes text order the order of time. Raises: InvariantError for a naive time.
     """
+    if moment.tzinfo is UTC:
+        return _utc_text(moment)
     invariant(moment.tzinfo is not None, f"naive time {moment}")
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _utc_text(moment.astimezone(UTC))
 
 
-@_remembered
+# Remembered for UTC alone: elsewhere the two hours of a clock set back are equal and hash alike.
+@remembered
+def _utc_text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+@remembered
 def parse_time(text: str) -> datetime:
     """Return the aware UTC time of :func:`time_text`'s form; LedgerError for any other form."""
     try:
@@ -42,7 +50,7 @@ def parse_time(text: str) -> datetime:
     return moment
 
 
-@_remembered
+@remembered
 def decimal_text(value: Decimal) -> str:
     """Return the canonical decimal: no exponent, no trailing zeros, no minus zero.
 
@@ -55,7 +63,7 @@ def decimal_text(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-@_remembered
+@remembered
 def parse_decimal(text: str) -> Decimal:
     """Return the number of :func:`decimal_text`'s form; LedgerError for any other form."""
     try:

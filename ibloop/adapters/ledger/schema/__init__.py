@@ -4,11 +4,22 @@ The lists of states are written out there on purpose: a state added to the progr
 a migration, and a test compares the two. ``docs/reference/ledger.md`` explains every column.
 """
 
-from ibloop.adapters.ledger.schema import m001_first, m002_resolution
+from ibloop.adapters.ledger.schema import (
+    m001_first,
+    m002_resolution,
+    m003_algo,
+    m004_arming,
+    m005_risk,
+    m006_guard,
+)
 
 MIGRATION_SET = "ibloop"
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("m001_first", m001_first.STATEMENTS),
     ("m002_resolution", m002_resolution.STATEMENTS),
+    ("m003_algo", m003_algo.STATEMENTS),
+    ("m004_arming", m004_arming.STATEMENTS),
+    ("m005_risk", m005_risk.STATEMENTS),
+    ("m006_guard", m006_guard.STATEMENTS),
 )
 """Name and statements of each migration, in order; applied ones are known by name."""

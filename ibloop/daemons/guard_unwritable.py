@@ -1,0 +1,33 @@
+"""A ledger that cannot be written now: locked, read-only or on a full disk.
+
+The guard goes on looking and can still cancel everything; nothing can be sent meanwhile, because
+every send has to be journalled first. Other errors of the database end the process (F18).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ibloop import log
+from ibloop.adapters.ledger.connection import LedgerBusyError, OperationalError
+
+_TEXTS = ("readonly", "read-only", "disk is full", "locked")
+
+_log = log.get(__name__)
+
+
+def is_unwritable(error: Exception) -> bool:
+    """Return whether an error says that the ledger cannot be written, and nothing worse."""
+    if isinstance(error, LedgerBusyError):
+        return True
+    return isinstance(error, OperationalError) and any(t in str(error) for t in _TEXTS)
+
+
+@contextmanager
+def unwritable(what: str) -> Iterator[None]:
+    """Let a write be left out when the ledger cannot be written; the heartbeat says degraded."""
+    try:
+        yield
+    except (LedgerBusyError, OperationalError) as error:
+        if not is_unwritable(error):
+            raise
+        _log.error("guard.ledger_unwritable", what=what, error=str(error))

@@ -1,0 +1,163 @@
+"""From a written plan to sending: at once, or once a person has approved what may be sent.
+
+A run that waits is asked about again and again: whoever approves it late approves another market,
+so a ticket runs out, and the gates are asked once more before the first order leaves.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from ibloop import log
+from ibloop.adapters.ledger import alerts, approvals, orders, runs
+from ibloop.adapters.ledger.connection import Ledger, Tx
+from ibloop.adapters.ledger.runs import Run
+from ibloop.adapters.ports import Clock
+from ibloop.config import Config
+from ibloop.core.approval import COLLARS, Ticket, ticket_lines
+from ibloop.core.arming import term_from
+from ibloop.core.gates import Gate
+from ibloop.core.invariant import present
+from ibloop.core.lifecycle import OrderState, RunReason, RunState
+from ibloop.core.model import Moment, Order, Side
+from ibloop.core.orders import Plan
+from ibloop.core.windows import Pace, shortage
+
+_log = log.get(__name__)
+
+
+class RunRelease:
+    """Holds planned runs until they may send.
+
+    ``gate`` answers the pre-trade questions; ``deadline`` gives the moment by which a run that
+    starts now must have ended.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        gate: Callable[[Run], Gate | None],
+        deadline: Callable[[datetime], datetime | None],
+        actor: str,
+    ) -> None:
+        """Keep the ports."""
+        self._config = config
+        self._quiet = config.quiet
+        self._ledger = ledger
+        self._clock = clock
+        self._gate = gate
+        self._deadline = deadline
+        self._actor = actor
+
+    def too_short(self, plan: Plan, now: datetime, deadline: datetime) -> str | None:
+        """Return why a plan does not fit the time that is left, ``None`` when it does."""
+        sells = sum(1 for intent in plan.intents if intent.side is Side.SELL)
+        return self._shortage(sells, len(plan.intents) - sells, now, deadline)
+
+    def after_planning(self, tx: Tx, run: Run, count: int, now: Moment) -> None:
+        """Move a run on, inside the transaction that has written its plan.
+
+        To ``awaiting_approval`` with a ticket where a person has to approve it, else to
+        ``executing``; a run with nothing to send has nothing to approve.
+        """
+        if not (count and self._config.needs_approval):
+            self._move(tx, run, RunState.EXECUTING, f"{count} orders to send", now.utc)
+            return
+        ticket = self._ticket(tx, run)
+        term = term_from(now, timedelta(minutes=self._config.execution.approval_minutes))
+        digest = approvals.request(tx, ticket, term, now.utc, self._actor)
+        until = f"{term.expires.utc:%F %H:%M} UTC"
+        detail = f"{count} orders wait for approval until {until}"
+        self._move(tx, run, RunState.AWAITING_APPROVAL, detail, now.utc)
+        text = f"run {run.run_key}: {detail}; `ibloop run approve {run.run_key}` shows them"
+        key = f"approval:{run.run_id}:{run.attempt}"
+        alerts.raise_alert(tx, "warning", "run.awaiting_approval", run.run_id, text, key, now.utc)
+        _log.info("run.approval_requested", run_id=run.run_id, ticket_hash=digest, orders=count)
+
+    def refusal(self, run: Run) -> tuple[RunReason, str] | None:
+        """Return why a run that waits for its approval must not go on, ``None`` otherwise."""
+        approval = approvals.find(self._ledger.db, run.run_id, run.attempt)
+        if approval is None:
+            return RunReason.APPROVAL_EXPIRED, "its ticket is missing"
+        now = self._clock.now()
+        if approval.term.is_over(now):
+            by = f"approved by {approval.approved_by}" if approval.approved_by else "not approved"
+            return RunReason.APPROVAL_EXPIRED, f"{by}, and its time has run out"
+        if approval.approved_at is None:
+            return None
+        if failed := self._gate(run):
+            return failed.reason, failed.detail
+        deadline = self._deadline(now.utc)
+        if deadline is None:
+            return RunReason.WINDOW_TOO_SHORT, "the session is about to end"
+        sides = [line.side for line in approval.ticket.lines]
+        sells = sides.count(Side.SELL)
+        short = self._shortage(sells, len(sides) - sells, now.utc, deadline)
+        return None if short is None else (RunReason.WINDOW_TOO_SHORT, short)
+
+    def go_on(self, run: Run) -> bool:
+        """Let an approved run send, and return whether it may.
+
+        Waiting costs none of its time: deadline and orders are postponed by as much.
+        """
+        with self._ledger.transaction() as tx:
+            approval = approvals.find(tx.db, run.run_id, run.attempt)
+            now = self._clock.now().utc
+            latest = self._deadline(now)
+            if approval is None or approval.approved_at is None or latest is None:
+                return False
+            waited = now - approval.requested_at
+            deadline = min(present(run.deadline_at, "deadline") + waited, latest)
+            planned = _planned(tx, run)
+            dies = max((order.good_till for order in planned), default=deadline) + waited
+            approvals.postpone(
+                tx,
+                run.run_id,
+                run.attempt,
+                deadline_at=deadline,
+                good_till=min(dies, deadline),
+                now=now,
+                actor=self._actor,
+            )
+            detail = f"{len(planned)} orders to send, approved by {approval.approved_by}"
+            return self._move(tx, run, RunState.EXECUTING, detail, now)
+
+    def _shortage(self, sells: int, buys: int, now: datetime, deadline: datetime) -> str | None:
+        config = self._config
+        pace = Pace(config.limits.orders_per_second_max, config.order_window)
+        return shortage(self._quiet, now, deadline, sells=sells, buys=buys, pace=pace)
+
+    def _ticket(self, tx: Tx, run: Run) -> Ticket:
+        planned = _planned(tx, run)
+        lines = runs.plan_lines(tx.db, run.run_id, run.attempt)
+        return Ticket(
+            account=run.account,
+            mode=run.mode,
+            run_id=run.run_id,
+            run_key=run.run_key,
+            attempt=run.attempt,
+            snapshot_hash=present(run.snapshot_hash, "snapshot of a planned run"),
+            config_hash=run.config_hash,
+            collar_fraction=COLLARS * self._config.limits.price_collar_fraction,
+            lines=ticket_lines(planned, {line.symbol: line.price for line in lines}),
+        )
+
+    def _move(self, tx: Tx, run: Run, target: RunState, detail: str, now: datetime) -> bool:
+        """Move the run by compare-and-set: a person may have cancelled it meanwhile."""
+        return runs.move(
+            tx,
+            run.run_id,
+            run.status,
+            target,
+            reason=None,
+            detail=detail,
+            now=now,
+            actor=self._actor,
+        )
+
+
+def _planned(tx: Tx, run: Run) -> list[Order]:
+    rows = orders.of_run(tx.db, run.run_id, run.attempt)
+    return [row.order for row in rows if row.order.status == OrderState.PLANNED]

@@ -1,0 +1,160 @@
+"""The drop copy on a real ledger: what freezes a symbol, what that stops, what lifts it."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from ibloop.adapters.ledger import alerts, freezes
+from ibloop.adapters.ledger.guard_memory import GuardMemory
+from ibloop.core.dropcopy import ACCOUNT, Break, BreakKind, Seen
+from ibloop.core.model import Position
+from ibloop.daemons.comparing import accept_positions
+from ibloop.daemons.guard_dropcopy import DropCopy, release
+from ibloop.daemons.guard_look import BLIND, Sight
+from tests.fakes.house import House
+from tests.fakes.post import FakeWatch
+
+D = Decimal
+SIGHT = Sight(BLIND, market_open=True, memory=GuardMemory())
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """Return a house with an executor that is well."""
+    made = House(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+def freeze(house: House, symbol: str) -> None:
+    """Freeze a symbol as the guard does."""
+    with house.ledger.transaction() as tx:
+        found = Break(BreakKind.POSITION, symbol, symbol, "a test")
+        freezes.freeze(tx, found, house.clock.now().utc, "guard")
+
+
+class Copy:
+    """The guard's drop copy beside a house, with a session that shows what its broker knows."""
+
+    def __init__(self, house: House) -> None:
+        """Begin with nothing compared."""
+        self.house = house
+        self.watch = FakeWatch(house.clock)
+        self.copy = DropCopy(house.config, self.watch, house.clock)
+
+    def play(self, seconds: float) -> None:
+        """Let executor and guard go on side by side."""
+        for _ in range(round(seconds / 2)):
+            self.house.play(2)
+            self.compare()
+
+    def compare(self) -> None:
+        """Show the guard what the broker knows now, and let it compare."""
+        evidence = self.house.broker.evidence()
+        self.watch.held = evidence.positions
+        self.watch.executed = [Seen(e, 11, False) for e in evidence.executions]
+        self.watch.complete_at = self.house.clock.now()
+        ledger = self.house.ledger
+        outcome = self.copy.compare(ledger.db, SIGHT)
+        if outcome is not None:
+            with ledger.transaction() as tx:
+                self.copy.record(tx, outcome, self.house.clock.now().utc)
+
+    def frozen(self) -> set[str]:
+        """Return what is frozen."""
+        return set(freezes.frozen_symbols(self.house.ledger.db))
+
+
+def test_a_frozen_symbol_is_not_traded_and_others_are(house: House) -> None:
+    """Not sold either: what is held of it is not known."""
+    freeze(house, "AAA")  # to be halved
+    freeze(house, "CCC")  # to be bought
+    house.queue()
+    house.until_ended()
+    states = house.states()
+    assert {s for s, state in states.items() if state == "rejected"} == {"AAA", "CCC"}
+    assert {house.orders()[s].reject_code for s in ("AAA", "CCC")} == {"symbol_frozen"}
+    assert states["BBB"] == states["DDD"] == "filled"
+
+
+def test_a_frozen_account_trades_nothing(house: House) -> None:
+    """The difference could not be pinned to single symbols."""
+    freeze(house, ACCOUNT)
+    house.queue()
+    house.until_ended()
+    assert set(house.states().values()) == {"rejected"}
+    assert house.sent() == []
+
+
+def test_a_run_that_fills_freezes_nothing(house: House) -> None:
+    """Whichever of the two sessions is told first."""
+    copy = Copy(house)
+    house.queue()
+    copy.play(120)
+    assert house.run().status == "done"
+    assert copy.frozen() == set()
+
+
+def test_a_position_that_no_fill_explains_freezes_until_a_person_accepts(house: House) -> None:
+    """A transfer, a split: after the acceptance both sides agree, and the symbol is free."""
+    copy = Copy(house)
+    house.queue()
+    copy.play(60)
+    house.broker.positions["DDD"] += 7
+    copy.play(28)
+    assert copy.frozen() == set()
+    copy.play(20)
+    assert copy.frozen() == {"DDD"}
+    copy.play(60)
+    now = house.clock.now().utc
+    with house.ledger.transaction() as tx:
+        accept_positions(tx, ["DDD"], reason="a transfer", now=now, actor="ann")
+    copy.play(10)
+    assert copy.frozen() == {"DDD"}
+    copy.play(40)
+    assert copy.frozen() == set()
+    events = [a.event for a in alerts.listing(house.ledger.db, 9)]
+    assert {"symbol.frozen", "symbol.released"} <= set(events)
+
+
+def test_a_fill_that_the_broker_does_not_show_stays_frozen_over_night(house: House) -> None:
+    """That it is forgotten next day is no explanation; a person's release is."""
+    copy = Copy(house)
+    house.queue()
+    copy.play(60)
+    [base] = [e.exec_id for e in house.broker.evidence().executions if e.symbol == "BBB"]
+    executions = house.broker.executions
+    kept = [e for e in executions if e.exec_id != base]
+    executions[:] = kept
+    copy.play(60)
+    assert copy.frozen() == {"BBB"}
+    house.clock.advance(24 * 3600)
+    house.restart()
+    copy.play(120)
+    assert copy.frozen() == {"BBB"}
+    with house.ledger.transaction() as tx:
+        assert len(release(tx, "BBB", "the broker took it back", house.clock.now().utc, "ann")) == 1
+        assert release(tx, "BBB", "again", house.clock.now().utc, "ann") == ()
+    copy.play(60)
+    assert copy.frozen() == set()
+
+
+def test_a_symbol_that_changed_its_name_is_named(house: House) -> None:
+    """The contract is the same: no loss, no gain, and a person has to look at the universe."""
+    copy = Copy(house)
+    house.queue()
+    copy.play(60)
+    held = [p for p in house.broker.evidence().positions if p.symbol != "DDD"]
+    old = next(p for p in house.broker.evidence().positions if p.symbol == "DDD")
+    for _ in range(20):
+        copy.watch.held = (*held, Position("NEWX", old.con_id, old.quantity, old.avg_cost))
+        house.clock.advance(2)
+        outcome = copy.copy.compare(house.ledger.db, SIGHT)
+        if outcome is not None:
+            with house.ledger.transaction() as tx:
+                copy.copy.record(tx, outcome, house.clock.now().utc)
+    assert copy.frozen() == {"DDD", "NEWX"}
+    texts = [f.reason for f in freezes.standing(house.ledger.db)]
+    assert all("changed from DDD to NEWX" in text for text in texts)
