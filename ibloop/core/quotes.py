@@ -94,7 +94,8 @@ def problem(quote: Quote | None, now: Moment, limits: QuoteLimits) -> str | None
     """Return why this quote must not price an order, as one sentence; None when it may.
 
     Only live data may: delayed data is 15 minutes old however fresh the file, frozen data is from
-    the last close, and a bar of history is no market at all. Without a known prior close a jump cannot be measured, which denies.
+    the last close, and a bar of history is no market at all. Without a known prior close a jump
+    cannot be measured, which denies.
     """
     if quote is None:
         return "there is no quote"

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibloop.core.model import HaltLevel, Instrument, MarketDataType,
-    QuoteSource, Quote, Side
+from ibloop.core.model import HaltLevel, Instrument, MarketDataType, Quote, QuoteSource, Side
 from ibloop.core.orders import Intent
 from ibloop.core.quotes import problem
 from ibloop.core.risk import (
