@@ -128,7 +128,7 @@ def accept_restore(context: Context, reason: str, wait_s: float) -> None:
     """
     from ibloop.adapters.ledger import commands
     from ibloop.adapters.streamfiles import wake
-    from ibloop.daemons.run_commands import ACCEPT_LEDGER
+    from ibloop.daemons.executing.run_commands import ACCEPT_LEDGER
 
     with closing(context.open_ledger(create=False)) as ledger:
         with ledger.transaction() as tx:

@@ -57,7 +57,7 @@ def once(context: Context, as_json: bool) -> None:
     """
     from ibloop.adapters.host import SystemClock
     from ibloop.adapters.streamfiles import QuoteReader
-    from ibloop.daemons.guard_once import evaluate_once
+    from ibloop.daemons.guarding.once import evaluate_once
 
     with closing(context.open_readonly()) as db:
         quotes = QuoteReader(context.profile.stream_dir)
@@ -110,7 +110,7 @@ def release(context: Context, symbol: str, reason: str) -> None:
     """
     from ibloop.adapters.ledger import freezes
     from ibloop.adapters.streamfiles import wake
-    from ibloop.daemons.guard_dropcopy import release as release_symbol
+    from ibloop.daemons.guarding.dropcopy import release as release_symbol
 
     with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
         released = release_symbol(tx, symbol, reason, datetime.now(UTC), operator())

@@ -116,7 +116,7 @@ def cancel(context: Context, name: str, reason: str) -> None:
     from ibloop.adapters.streamfiles import wake
     from ibloop.cli.resolving import order_named
     from ibloop.core.lifecycle import ORDER_TERMINAL, OrderState
-    from ibloop.daemons.run_attempts import CANCEL_ORDER
+    from ibloop.daemons.executing.run_attempts import CANCEL_ORDER
 
     with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
         order = order_named(tx.db, name).order

@@ -49,7 +49,7 @@ def explain(context: Context, as_json: bool) -> None:
     Example:
       ibloop positions explain
     """
-    from ibloop.daemons.comparing import explained_positions
+    from ibloop.daemons.executing.comparing import explained_positions
 
     with closing(context.open_readonly()) as db:
         since, lines = explained_positions(db)
@@ -77,7 +77,7 @@ def accept(context: Context, symbols: tuple[str, ...], reason: str) -> None:
       ibloop positions accept AAPL --reason "4:1 split on Monday"
     """
     from ibloop.adapters.streamfiles import wake
-    from ibloop.daemons.comparing import accept_positions
+    from ibloop.daemons.executing.comparing import accept_positions
 
     with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
         accepted = accept_positions(

@@ -17,8 +17,8 @@ from ibloop.core.model import Evidence, Moment
 from ibloop.core.orders import Plan
 from ibloop.core.planning import OrderTerms, planned_orders
 from ibloop.core.risk import breaches
+from ibloop.daemons.executing.run_planner import RunPlanner
 from ibloop.daemons.pretrade import decide, gate_rules, observe, read_targets
-from ibloop.daemons.run_planner import RunPlanner
 from ibloop.errors import NotRunningError
 
 

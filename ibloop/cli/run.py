@@ -225,7 +225,7 @@ def cancel(context: Context, name: str) -> None:
         RunState,
         may_move,
     )
-    from ibloop.daemons.run_commands import CANCEL_RUN
+    from ibloop.daemons.executing.run_commands import CANCEL_RUN
 
     by, now = operator(), datetime.now(UTC)
     with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:

@@ -26,7 +26,7 @@ def subscribe(context: Context, symbols: tuple[str, ...]) -> None:
     Example:
       ibloop stream subscribe SPY QQQ
     """
-    from ibloop.daemons.stream_wanted import SUBSCRIBE
+    from ibloop.daemons.streaming.wanted import SUBSCRIBE
 
     _ask(context, SUBSCRIBE, symbols)
 
@@ -44,7 +44,7 @@ def unsubscribe(context: Context, symbols: tuple[str, ...]) -> None:
     Example:
       ibloop stream unsubscribe QQQ
     """
-    from ibloop.daemons.stream_wanted import UNSUBSCRIBE
+    from ibloop.daemons.streaming.wanted import UNSUBSCRIBE
 
     _ask(context, UNSUBSCRIBE, symbols)
 

@@ -17,14 +17,14 @@ from ibloop.core.gates import Gate, Pulse, check_gates, first_failed, guard_sile
 from ibloop.core.invariant import present
 from ibloop.core.lifecycle import RunReason
 from ibloop.core.sessions import run_deadline
+from ibloop.daemons.executing.order_executor import ACTOR, OrderExecutor
+from ibloop.daemons.executing.run_planner import RunPlanner
+from ibloop.daemons.executing.send_rails import SendRails
+from ibloop.daemons.executing.trade_executor import TradeExecutor
 from ibloop.daemons.halting import latch_halt_file, severest_halt
 from ibloop.daemons.link import GatewayLink
 from ibloop.daemons.loop import Report, run_daemon
-from ibloop.daemons.order_executor import ACTOR, OrderExecutor
 from ibloop.daemons.pretrade import gate_rules, observe, pulse
-from ibloop.daemons.run_planner import RunPlanner
-from ibloop.daemons.send_rails import SendRails
-from ibloop.daemons.trade_executor import TradeExecutor
 
 PACED_PAUSE_S = 0.01
 """How soon an order is looked at again that the pace keeps back: nothing else would wake us."""

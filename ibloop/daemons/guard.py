@@ -37,12 +37,12 @@ from ibloop.core.guard import (
 )
 from ibloop.core.invariant import present
 from ibloop.core.model import HaltLevel, Moment
-from ibloop.daemons import guard_rows
-from ibloop.daemons.guard_dropcopy import DropCopy
-from ibloop.daemons.guard_judge import Judged, judge
-from ibloop.daemons.guard_kill import KillSwitch
-from ibloop.daemons.guard_look import AccountLook, Sight, Watch
-from ibloop.daemons.guard_unwritable import is_unwritable
+from ibloop.daemons.guarding import rows as guard_rows
+from ibloop.daemons.guarding.dropcopy import DropCopy
+from ibloop.daemons.guarding.judging import Judged, judge
+from ibloop.daemons.guarding.kill import KillSwitch
+from ibloop.daemons.guarding.look import AccountLook, Sight, Watch
+from ibloop.daemons.guarding.unwritable import is_unwritable
 from ibloop.daemons.link import GatewayLink
 from ibloop.daemons.loop import Report, run_daemon
 

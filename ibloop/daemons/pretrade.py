@@ -25,7 +25,7 @@ from ibloop.core.model import Moment
 from ibloop.core.sessions import run_deadline
 from ibloop.core.snapshot import DecisionSnapshot, canonical_json
 from ibloop.core.windows import quiet_at
-from ibloop.daemons.comparing import standing_breaks
+from ibloop.daemons.executing.comparing import standing_breaks
 from ibloop.daemons.halting import severest_halt
 from ibloop.errors import BadInputError, RefusedError
 from ibloop.signals.targets import TargetsReading, parse_targets

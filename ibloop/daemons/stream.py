@@ -23,11 +23,11 @@ from ibloop.core.model import Instrument, Moment, QuoteSource
 from ibloop.core.stream import Facts, StreamStatus, look, next_status
 from ibloop.daemons.link import GatewayLink
 from ibloop.daemons.loop import Report, run_daemon
-from ibloop.daemons.stream_files import Publisher
-from ibloop.daemons.stream_lines import LineBook, MarketData
-from ibloop.daemons.stream_notices import Notices
-from ibloop.daemons.stream_report import Seen, report_of
-from ibloop.daemons.stream_wanted import Answers, WantedSet
+from ibloop.daemons.streaming.files import Publisher
+from ibloop.daemons.streaming.lines import LineBook, MarketData
+from ibloop.daemons.streaming.notices import Notices
+from ibloop.daemons.streaming.report import Seen, report_of
+from ibloop.daemons.streaming.wanted import Answers, WantedSet
 
 CYCLE_S = 0.25
 """How often silence is looked for, and the status worked out; ticks wait for neither."""

@@ -36,11 +36,11 @@ from ibloop.core.model import (
     Target,
 )
 from ibloop.core.snapshot import DecisionSnapshot, Omitted, canonical_json
+from ibloop.daemons.executing.order_executor import OrderExecutor
+from ibloop.daemons.executing.run_planner import RunPlanner
+from ibloop.daemons.executing.send_rails import SendRails
+from ibloop.daemons.executing.trade_executor import TradeExecutor
 from ibloop.daemons.halting import severest_halt
-from ibloop.daemons.order_executor import OrderExecutor
-from ibloop.daemons.run_planner import RunPlanner
-from ibloop.daemons.send_rails import SendRails
-from ibloop.daemons.trade_executor import TradeExecutor
 
 ACCOUNT = "DU1234567"
 EQUITY_USD = Decimal(100_000_000)

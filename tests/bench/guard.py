@@ -37,7 +37,7 @@ from ibloop.core.model import (  # noqa: E402
     QuoteSource,
 )
 from ibloop.daemons.guard import TradeGuard  # noqa: E402
-from ibloop.daemons.guard_judge import judge  # noqa: E402
+from ibloop.daemons.guarding.judging import judge  # noqa: E402
 
 POSITIONS = 500
 APPEND_BYTES = 4120

@@ -11,7 +11,7 @@ from datetime import timedelta
 from ibloop.adapters.ledger import orders
 from ibloop.cli import main
 from ibloop.core.lifecycle import OrderState
-from ibloop.daemons.order_executor import OrderExecutor
+from ibloop.daemons.executing.order_executor import OrderExecutor
 
 
 def send_again_on_timeout() -> None:

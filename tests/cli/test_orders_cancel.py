@@ -10,7 +10,7 @@ import pytest
 from ibloop.adapters.ledger import commands, orders
 from ibloop.adapters.ledger.connection import Tx, open_ledger, open_readonly
 from ibloop.core.model import Mode
-from ibloop.daemons.run_attempts import CANCEL_ORDER
+from ibloop.daemons.executing.run_attempts import CANCEL_ORDER
 
 NOW = datetime(2026, 11, 20, 15, 40, tzinfo=UTC)
 REF = "ibl:2026W47:AAA:B:0"

@@ -14,7 +14,7 @@ from ibloop.adapters.ledger import commands
 from ibloop.adapters.ledger.connection import open_ledger, open_readonly
 from ibloop.cli import stream_ask
 from ibloop.core.model import Mode
-from ibloop.daemons.stream_wanted import Answers
+from ibloop.daemons.streaming.wanted import Answers
 from tests.fakes.streamworld import instrument
 
 UNIVERSE = {symbol: instrument(symbol) for symbol in ("SPY", "QQQ")}

@@ -14,8 +14,8 @@ from ibloop.config import Profile
 from ibloop.core.gates import Gate
 from ibloop.core.lifecycle import RunReason, RunState
 from ibloop.core.model import HaltLevel
+from ibloop.daemons.executing.order_trouble import Trouble
 from ibloop.daemons.executor import ExecutorProcess, run
-from ibloop.daemons.order_trouble import Trouble
 from ibloop.daemons.pretrade import request_run
 from ibloop.errors import LockHeldError
 from tests.fakes.site import Site

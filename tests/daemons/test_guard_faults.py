@@ -15,7 +15,7 @@ from ibloop.adapters.streamfiles import QuoteReader
 from ibloop.core.dropcopy import ACCOUNT, Seen
 from ibloop.core.model import Execution, HaltLevel, Position, Side
 from ibloop.core.valuing import Mark
-from ibloop.daemons.guard_once import evaluate_once
+from ibloop.daemons.guarding.once import evaluate_once
 from tests.fakes.clock import FakeClock
 from tests.fakes.post import Post
 

@@ -10,9 +10,9 @@ from ibloop.adapters.ledger import alerts, freezes
 from ibloop.adapters.ledger.guard_memory import GuardMemory
 from ibloop.core.dropcopy import ACCOUNT, Break, BreakKind, Seen
 from ibloop.core.model import Position
-from ibloop.daemons.comparing import accept_positions
-from ibloop.daemons.guard_dropcopy import DropCopy, release
-from ibloop.daemons.guard_look import BLIND, Sight
+from ibloop.daemons.executing.comparing import accept_positions
+from ibloop.daemons.guarding.dropcopy import DropCopy, release
+from ibloop.daemons.guarding.look import BLIND, Sight
 from tests.fakes.house import House
 from tests.fakes.post import FakeWatch
 

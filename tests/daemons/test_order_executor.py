@@ -15,7 +15,7 @@ from ibloop.adapters.ledger import alerts, audit, fills, halts, identity, orders
 from ibloop.core import events as ev
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunReason, RunState
 from ibloop.core.model import ZERO, HaltLevel, MarketDataType, Order, Side
-from ibloop.daemons.order_trouble import Trouble
+from ibloop.daemons.executing.order_trouble import Trouble
 from ibloop.errors import LockHeldError
 from tests.fakes.house import House, SimCrashError, crash_at
 

@@ -14,8 +14,12 @@ from ibloop.adapters.ledger.check import check
 from ibloop.adapters.ledger.resolution import Decision, Fate, resolve
 from ibloop.core.lifecycle import RunReason, RunState
 from ibloop.core.model import Order, Side
-from ibloop.daemons.comparing import accept_positions, explained_positions, standing_breaks
-from ibloop.daemons.run_commands import ACCEPT_LEDGER
+from ibloop.daemons.executing.comparing import (
+    accept_positions,
+    explained_positions,
+    standing_breaks,
+)
+from ibloop.daemons.executing.run_commands import ACCEPT_LEDGER
 from ibloop.errors import RefusedError
 from tests.fakes.house import House
 

@@ -10,7 +10,7 @@ from ibloop.adapters.ledger import orders, runs
 from ibloop.core.model import MarketDataType
 from ibloop.core.orders import Plan
 from ibloop.core.risk import breaches
-from ibloop.daemons.run_planner import RunPlanner
+from ibloop.daemons.executing.run_planner import RunPlanner
 from tests.fakes.house import PRICES, House
 
 D = Decimal

@@ -20,7 +20,7 @@ from ibloop.adapters.ledger.connection import Ledger, open_ledger, open_readonly
 from ibloop.adapters.ledger.runs import Run
 from ibloop.core.lifecycle import RunState
 from ibloop.core.model import Mode, Position
-from ibloop.daemons.stream_wanted import SUBSCRIBE, UNSUBSCRIBE, Answers, WantedSet, asked_for
+from ibloop.daemons.streaming.wanted import SUBSCRIBE, UNSUBSCRIBE, Answers, WantedSet, asked_for
 from tests.fakes.streamworld import instrument
 
 D = Decimal

@@ -11,7 +11,7 @@ from ibloop.core import events as ev
 from ibloop.core.gates import Gate
 from ibloop.core.lifecycle import RunReason, RunState
 from ibloop.core.model import HaltLevel, Side
-from ibloop.daemons.run_commands import CANCEL_RUN
+from ibloop.daemons.executing.run_commands import CANCEL_RUN
 from tests.fakes.house import House
 
 D = Decimal

@@ -10,7 +10,7 @@ from ibloop.adapters.ledger import alerts, audit, commands, fills, orders
 from ibloop.core.lifecycle import OrderState, RunReason, RunState
 from ibloop.core.model import Algo, HaltLevel, OrderType, Side, Tif
 from ibloop.core.retrying import Retry
-from ibloop.daemons.run_attempts import CANCEL_ORDER
+from ibloop.daemons.executing.run_attempts import CANCEL_ORDER
 from tests.fakes.broker import Live, Script
 from tests.fakes.house import DEADLINE, House
 

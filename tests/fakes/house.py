@@ -18,12 +18,12 @@ from ibloop.core.lifecycle import RUN_TERMINAL, RunState
 from ibloop.core.model import ZERO, HaltLevel, Instrument, Mode, Order, Target
 from ibloop.core.retrying import Retry
 from ibloop.core.snapshot import DecisionSnapshot, Omitted, canonical_json
+from ibloop.daemons.executing.order_executor import OrderExecutor
+from ibloop.daemons.executing.run_commands import CANCEL_RUN
+from ibloop.daemons.executing.run_planner import RunPlanner
+from ibloop.daemons.executing.send_rails import SendRails
+from ibloop.daemons.executing.trade_executor import TradeExecutor
 from ibloop.daemons.halting import severest_halt
-from ibloop.daemons.order_executor import OrderExecutor
-from ibloop.daemons.run_commands import CANCEL_RUN
-from ibloop.daemons.run_planner import RunPlanner
-from ibloop.daemons.send_rails import SendRails
-from ibloop.daemons.trade_executor import TradeExecutor
 from tests.fakes.broker import ACCOUNT, FakeBroker, Script
 from tests.fakes.clock import FakeClock
 from tests.fakes.quotes import FakeQuotes

@@ -10,13 +10,13 @@ from ibloop.adapters.ledger.connection import Tx
 from ibloop.core import events as ev
 from ibloop.core.lifecycle import OrderEvent, OrderState
 from ibloop.core.recovery import Verdict
-from ibloop.daemons import order_judge, order_sender
-from ibloop.daemons.lineage import Lineage
-from ibloop.daemons.order_executor import ACTOR, OrderExecutor
-from ibloop.daemons.order_judge import OrderJudge
-from ibloop.daemons.order_sender import OrderSender
-from ibloop.daemons.order_trouble import Trouble
-from ibloop.daemons.trade_executor import TradeExecutor
+from ibloop.daemons.executing import order_judge, order_sender
+from ibloop.daemons.executing.lineage import Lineage
+from ibloop.daemons.executing.order_executor import ACTOR, OrderExecutor
+from ibloop.daemons.executing.order_judge import OrderJudge
+from ibloop.daemons.executing.order_sender import OrderSender
+from ibloop.daemons.executing.order_trouble import Trouble
+from ibloop.daemons.executing.trade_executor import TradeExecutor
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -131,7 +131,7 @@ def restored_ledger_accepted(patch: pytest.MonkeyPatch) -> None:
         return None if found and found.reason == "ledger_behind" else found
 
     patch.setattr(Lineage, "find_trouble", trusting)
-    patch.setattr("ibloop.daemons.run_planner.RunPlanner.spent_references", lambda *_: ())
+    patch.setattr("ibloop.daemons.executing.run_planner.RunPlanner.spent_references", lambda *_: ())
 
 
 def absence_believed_at_once(patch: pytest.MonkeyPatch) -> None:

@@ -27,8 +27,12 @@ from ibloop.core.lifecycle import RUN_TERMINAL, OrderState, RunReason, RunState
 from ibloop.core.model import HaltLevel, Order, OrderType, Side
 from ibloop.core.quotes import mid
 from ibloop.core.retrying import Retry
-from ibloop.daemons.comparing import accept_positions, explained_positions, standing_breaks
-from ibloop.daemons.run_commands import ACCEPT_LEDGER
+from ibloop.daemons.executing.comparing import (
+    accept_positions,
+    explained_positions,
+    standing_breaks,
+)
+from ibloop.daemons.executing.run_commands import ACCEPT_LEDGER
 from ibloop.errors import LockHeldError, RefusedError
 from tests.fakes.house import CASH, HELD, House, SimCrashError
 from tests.world.broker import ENDED, WorldBroker

@@ -27,17 +27,17 @@ from ibloop.core.lifecycle import (
 from ibloop.core.model import BrokerOrder, HaltLevel, Moment, Side
 from ibloop.core.outcome import Outcome, outcome
 from ibloop.core.risk import breaches
-from ibloop.daemons.comparing import POSITION_LAG, broken_promises, standing_breaks
-from ibloop.daemons.evidence import Sync
-from ibloop.daemons.order_executor import ACTOR, WORKING, OrderExecutor
-from ibloop.daemons.order_sender import PACED
-from ibloop.daemons.run_attempts import RunAttempts
-from ibloop.daemons.run_commands import RunCommands
-from ibloop.daemons.run_moves import abandon, announce, move_run, refuse
-from ibloop.daemons.run_planner import RunPlanner
-from ibloop.daemons.run_release import RunRelease
-from ibloop.daemons.run_stops import RunStops
-from ibloop.daemons.stall_watch import StallWatch
+from ibloop.daemons.executing.comparing import POSITION_LAG, broken_promises, standing_breaks
+from ibloop.daemons.executing.evidence import Sync
+from ibloop.daemons.executing.order_executor import ACTOR, WORKING, OrderExecutor
+from ibloop.daemons.executing.order_sender import PACED
+from ibloop.daemons.executing.run_attempts import RunAttempts
+from ibloop.daemons.executing.run_commands import RunCommands
+from ibloop.daemons.executing.run_moves import abandon, announce, move_run, refuse
+from ibloop.daemons.executing.run_planner import RunPlanner
+from ibloop.daemons.executing.run_release import RunRelease
+from ibloop.daemons.executing.run_stops import RunStops
+from ibloop.daemons.executing.stall_watch import StallWatch
 
 SYNC_PATIENCE_S = {RunState.PREPARING: 60.0, RunState.RECONCILING: 300.0}
 """How long a run waits for the broker's truth before it is blocked, by boot time."""

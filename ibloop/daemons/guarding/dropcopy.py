@@ -20,8 +20,8 @@ from ibloop.core.dropcopy import (
 )
 from ibloop.core.model import Moment, Position
 from ibloop.core.sessions import day_start
-from ibloop.daemons.comparing import newest_baseline
-from ibloop.daemons.guard_look import Sight, Watch, is_fresh
+from ibloop.daemons.executing.comparing import newest_baseline
+from ibloop.daemons.guarding.look import Sight, Watch, is_fresh
 
 ACTOR = "guard"
 COMPARISON_S = 2.0

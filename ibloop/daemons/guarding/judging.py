@@ -10,8 +10,8 @@ from ibloop.config import Config
 from ibloop.core.guard import Circumstances, GuardVerdict, evaluate
 from ibloop.core.model import Moment
 from ibloop.core.sessions import trade_date
-from ibloop.daemons import guard_rows
-from ibloop.daemons.guard_look import Sight
+from ibloop.daemons.guarding import rows as guard_rows
+from ibloop.daemons.guarding.look import Sight
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from ibloop.core.lines import shape
 from ibloop.core.model import MarketDataType
 from ibloop.core.stream import StreamStatus, names
 from ibloop.daemons.loop import Report
-from ibloop.daemons.stream_files import Publisher
-from ibloop.daemons.stream_lines import LineBook, MarketData
-from ibloop.daemons.stream_notices import Notices
+from ibloop.daemons.streaming.files import Publisher
+from ibloop.daemons.streaming.lines import LineBook, MarketData
+from ibloop.daemons.streaming.notices import Notices
 
 NAMED_MAX = 200
 """So many symbols are named in a list of troubles: the document is limited to 64 KiB."""

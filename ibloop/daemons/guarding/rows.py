@@ -19,7 +19,7 @@ from ibloop.core.guard import (
 from ibloop.core.invariant import present
 from ibloop.core.model import ZERO
 from ibloop.core.valuing import Priced, PriceSource, Valuation
-from ibloop.daemons.guard_look import Sight
+from ibloop.daemons.guarding.look import Sight
 
 HOLDINGS_NAMED_MAX = 20
 """Holdings by another source than the stream that each row names; the kept rows name all."""

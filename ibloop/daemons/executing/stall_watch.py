@@ -9,7 +9,7 @@ from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
 from ibloop.core.model import Moment
 from ibloop.core.stalling import Progress, progress_of, stall
-from ibloop.daemons.order_executor import ACTOR
+from ibloop.daemons.executing.order_executor import ACTOR
 
 
 class StallWatch:

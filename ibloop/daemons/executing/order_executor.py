@@ -24,12 +24,12 @@ from ibloop.core.lifecycle import ORDER_AT_BROKER, ORDER_NEVER_SENT, OrderEvent,
 from ibloop.core.model import Evidence, Execution, HaltLevel, Instrument, Moment, Order
 from ibloop.core.recovery import REQUEST_FAILED_CODES, Refusal, hint, needs_evidence
 from ibloop.core.snapshot import is_ours
-from ibloop.daemons.evidence import Pass, Sync
-from ibloop.daemons.lineage import Lineage
-from ibloop.daemons.order_judge import OrderJudge
-from ibloop.daemons.order_sender import PACED, OrderSender
-from ibloop.daemons.order_trouble import Trouble, revived_orders
-from ibloop.daemons.send_rails import SendRails
+from ibloop.daemons.executing.evidence import Pass, Sync
+from ibloop.daemons.executing.lineage import Lineage
+from ibloop.daemons.executing.order_judge import OrderJudge
+from ibloop.daemons.executing.order_sender import PACED, OrderSender
+from ibloop.daemons.executing.order_trouble import Trouble, revived_orders
+from ibloop.daemons.executing.send_rails import SendRails
 from ibloop.errors import LockHeldError
 
 ACTOR = "executor"

@@ -10,7 +10,7 @@ from ibloop.adapters.ledger.mark import Mark, Stamp, stamp_of
 from ibloop.adapters.ports import Clock
 from ibloop.core.lifecycle import ORDER_TERMINAL, OrderEvent, OrderState, RunReason
 from ibloop.core.model import Evidence
-from ibloop.daemons.order_trouble import Trouble, find_trouble, strange_refs
+from ibloop.daemons.executing.order_trouble import Trouble, find_trouble, strange_refs
 
 ORDER_IDS_LOST_MAX = 1_000
 """More orders than one run sends: the mark moves with the runs, not with every order."""

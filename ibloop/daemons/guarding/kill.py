@@ -8,8 +8,8 @@ from ibloop.config import Profile
 from ibloop.core.guard import kill_must_escalate
 from ibloop.core.lifecycle import ORDER_AT_BROKER
 from ibloop.core.model import HaltLevel, Moment
-from ibloop.daemons.guard_look import Watch
-from ibloop.daemons.guard_unwritable import unwritable
+from ibloop.daemons.guarding.look import Watch
+from ibloop.daemons.guarding.unwritable import unwritable
 from ibloop.daemons.halting import latch_halt_file, severest_halt
 
 ACTOR = "guard"

@@ -10,9 +10,9 @@ from ibloop.adapters.ledger.guard_state import GuardRow
 from ibloop.adapters.ports import Clock, Quotes
 from ibloop.config import Config
 from ibloop.core.valuing import price_all, value_account
-from ibloop.daemons.guard_judge import judge
-from ibloop.daemons.guard_look import BLIND, Sight, price_rules
-from ibloop.daemons.guard_rows import prices_of
+from ibloop.daemons.guarding.judging import judge
+from ibloop.daemons.guarding.look import BLIND, Sight, price_rules
+from ibloop.daemons.guarding.rows import prices_of
 
 LEDGER_AGE_S_MAX = 240.0
 """The executor writes figures as the broker pushes them: every three minutes at the least."""

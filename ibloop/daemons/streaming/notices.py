@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ibloop import log
 from ibloop.core.lines import CODE_LINE_LIMIT, LineEvent
 from ibloop.core.stream import FARM_GRACE_S, MARKET_FARM, Meaning, Notice, farm_of, meaning
-from ibloop.daemons.stream_lines import LineBook
+from ibloop.daemons.streaming.lines import LineBook
 
 LOG_AGAIN_S = 60.0
 

@@ -10,7 +10,7 @@ from ibloop.adapters.ledger.runs import Run
 from ibloop.core.invariant import invariant
 from ibloop.core.lifecycle import OrderEvent, RunReason, RunState
 from ibloop.core.outcome import Outcome
-from ibloop.daemons.order_executor import ACTOR
+from ibloop.daemons.executing.order_executor import ACTOR
 
 
 def move_run(

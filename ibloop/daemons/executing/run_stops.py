@@ -12,8 +12,8 @@ from ibloop.core.invariant import present
 from ibloop.core.lifecycle import OrderState, RunReason
 from ibloop.core.model import HaltLevel, Moment
 from ibloop.core.outcome import rejections_in_a_row
-from ibloop.daemons.order_executor import OrderExecutor
-from ibloop.daemons.order_judge import NOT_SENT_CODE
+from ibloop.daemons.executing.order_executor import OrderExecutor
+from ibloop.daemons.executing.order_judge import NOT_SENT_CODE
 
 
 class RunStops:

@@ -24,8 +24,8 @@ from ibloop.core.retrying import (
     remainder,
     wants_retry,
 )
-from ibloop.daemons.order_executor import ACTOR
-from ibloop.daemons.run_moves import move_run
+from ibloop.daemons.executing.order_executor import ACTOR
+from ibloop.daemons.executing.run_moves import move_run
 
 CANCEL_ORDER = "order.cancel"
 """Cancels one order; its arguments are ``client_order_id`` and ``reason``."""

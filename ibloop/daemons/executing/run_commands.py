@@ -16,9 +16,9 @@ from ibloop.core.lifecycle import (
     RunState,
 )
 from ibloop.core.retrying import CANCELED_BY_OPERATOR
-from ibloop.daemons.order_executor import WORKING, OrderExecutor
-from ibloop.daemons.run_attempts import CANCEL_ORDER
-from ibloop.daemons.run_moves import abandon, move_run, refuse
+from ibloop.daemons.executing.order_executor import WORKING, OrderExecutor
+from ibloop.daemons.executing.run_attempts import CANCEL_ORDER
+from ibloop.daemons.executing.run_moves import abandon, move_run, refuse
 
 CANCEL_RUN = "run.cancel"
 """Ends a run under way; its argument is ``run_id``."""

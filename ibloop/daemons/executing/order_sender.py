@@ -40,9 +40,9 @@ from ibloop.core.risk import (
     check_send,
     halt_allows,
 )
-from ibloop.daemons.order_book import PlanBook, SendBook, read_book, read_plan
-from ibloop.daemons.order_judge import NOT_SENT_CODE
-from ibloop.daemons.send_rails import SendRails
+from ibloop.daemons.executing.order_book import PlanBook, SendBook, read_book, read_plan
+from ibloop.daemons.executing.order_judge import NOT_SENT_CODE
+from ibloop.daemons.executing.send_rails import SendRails
 
 PACED = "paced"
 """The one reason to wait that time alone ends."""

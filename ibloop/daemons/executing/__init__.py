@@ -1,0 +1,1 @@
+"""The parts of the executor: runs, their orders, and the truth about both."""
