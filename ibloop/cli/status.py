@@ -31,7 +31,7 @@ HOME, CLEAR_TO_LINE_END, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 def status(context: Context, watch: bool, as_json: bool) -> None:
     """Show on one screen whether the loop is well.
 
-    Exits 3 when a daemon is not running or degraded, or when trading is halted.
+    Exits 3 when a daemon is not running or degraded, when trading is halted or a symbol frozen.
 
     \b
     Example:
@@ -132,6 +132,7 @@ def _ledger_facts(found: "Overview") -> list[tuple[str, str]]:
         run = ledger.runs[0].run
         reason = f" ({run.reason})" if run.reason else ""
         pairs.append(("last run", f"{run.run_key} {coloured(run.status)}{reason}: {run.detail}"))
+    pairs.extend(("FROZEN", style(row.reason, "red")) for row in ledger.frozen)
     if ledger.unknown:
         pairs.append(("orders", style(f"{len(ledger.unknown)} of unknown fate", "red")))
     if ledger.undelivered:

@@ -5,6 +5,7 @@ once. Nothing here writes, and nothing that is missing is an error: it is told i
 """
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from ibloop.adapters.host import build_id
 from ibloop.adapters.streamfiles import QuoteReader, read_heartbeat, read_status, status_path
 from ibloop.config import SYSTEM_CONFIG_DIR, Config, Profile
 from ibloop.core.arming import why_unarmed
+from ibloop.core.dropcopy import ACCOUNT
 from ibloop.core.gates import Pulse, silence
 from ibloop.core.lifecycle import REASON_ADVICE, RunReason, RunState
 from ibloop.core.model import HALT_ORDER, HaltLevel, Mode, Moment, Position, Quote
@@ -151,14 +153,14 @@ def read_overview(
     reader = QuoteReader(profile.stream_dir)
     quotes = reader.read(reader.symbols())
     halts = standing_halts(profile.data_dir, ledger)
-    unknown = len(ledger.unknown) if ledger else 0
+    stops = (halts, ledger.unknown, ledger.frozen) if ledger else (halts,)
     return Overview(
         at=now,
         profile=profile.name,
         mode=config.mode,
         account=config.account,
         data_dir=str(profile.data_dir),
-        healthy=not (halts or unknown or any(line.problem for line in daemons)),
+        healthy=not (any(stops) or any(line.problem for line in daemons)),
         daemons=daemons,
         stream=stream,
         market=_market(config, now.utc),
@@ -207,6 +209,7 @@ def status_data(found: Overview) -> dict[str, object]:
         "arming": _arming_data(found),
         "last_run": ledger.runs[0].run if ledger and ledger.runs else None,
         "unknown_orders": len(ledger.unknown) if ledger else None,
+        "frozen": ledger.frozen if ledger else None,
         "undelivered_alerts": ledger.undelivered if ledger else None,
         "alerts": ledger.alerts if ledger else (),
         "note": found.note,
@@ -312,6 +315,12 @@ def advice(
         return
     if ledger.unknown:
         yield "look for the unknown orders at the broker: `ibloop orders list`"
+    for symbol in sorted({row.symbol for row in ledger.frozen}):
+        look = "`ibloop positions explain`" if symbol != ACCOUNT else "`ibloop fills list`"
+        yield (
+            f"find out what moved {frozen_name(symbol)} ({look}), then "
+            f"`ibloop guard release {shlex.quote(symbol)} REASON`"
+        )
     waiting = ledger.current.run if ledger.current else None
     if waiting is not None and waiting.status is RunState.AWAITING_APPROVAL:
         yield f"look at what {waiting.run_key} may send: `ibloop run approve {waiting.run_key}`"
@@ -321,6 +330,11 @@ def advice(
         if run.reason in REASON_ADVICE and not (halts and run.reason is RunReason.GUARD_HALTED):
             yield f"{run.run_key} is blocked: {REASON_ADVICE[run.reason]}"
         yield f"ask for {run.run_key} again: `ibloop run retry {run.run_key}`"
+
+
+def frozen_name(symbol: str) -> str:
+    """Return what a freeze is about, in words."""
+    return "the account" if symbol == ACCOUNT else symbol
 
 
 def _stream_facts(stream_dir: Path) -> StreamFacts:

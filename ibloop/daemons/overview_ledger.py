@@ -14,6 +14,7 @@ from ibloop.adapters.ledger import (
     alerts,
     arming,
     fills,
+    freezes,
     guard_state,
     halts,
     orders,
@@ -23,6 +24,7 @@ from ibloop.adapters.ledger import (
 from ibloop.adapters.ledger.alerts import Alert
 from ibloop.adapters.ledger.connection import Connection
 from ibloop.adapters.ledger.fills import Fill
+from ibloop.adapters.ledger.freezes import FreezeRow
 from ibloop.adapters.ledger.guard_state import GuardRow
 from ibloop.adapters.ledger.halts import Halt
 from ibloop.adapters.ledger.order_rows import OrderRow
@@ -114,6 +116,7 @@ class LedgerView:
     undelivered: int
     tally: Tally
     arming: Arming | None = None
+    frozen: tuple[FreezeRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,7 @@ def read_ledger(db: Connection, limits: Limits) -> LedgerView:
         undelivered=alerts.waiting_count(db),
         tally=_tally(db),
         arming=arming.current(db),
+        frozen=freezes.standing(db),
     )
 
 

@@ -5,19 +5,21 @@ when it takes the run.
 """
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ibloop.adapters.calendar import session_at
 from ibloop.adapters.host import build_id
-from ibloop.adapters.ledger import account, alerts, arming, orders, runs, snapshots
+from ibloop.adapters.ledger import account, alerts, arming, freezes, orders, runs, snapshots
 from ibloop.adapters.ledger.connection import Connection, Ledger, Tx
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Clock
 from ibloop.adapters.streamfiles import read_heartbeat, wake
 from ibloop.adapters.universe import Universe
 from ibloop.config import Profile
+from ibloop.core.dropcopy import ACCOUNT
 from ibloop.core.gates import Gate, Observed, Pulse, Rules, check_gates, first_failed
 from ibloop.core.invariant import present
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunState
@@ -85,10 +87,17 @@ def observe(
         account_as_of=_oldest(values.as_of if values else None, account.positions_as_of(db)),
         equity_positive=values is not None and values.net_liquidation > 0,
         unknown_orders=unknown,
-        position_breaks=tuple(b.detail for b in standing_breaks(db)),
+        position_breaks=(*(b.detail for b in standing_breaks(db)), *_frozen_account(db)),
         working_orders=len(at_broker) - unknown,
         other_run=f"{others[0]} is under way" if others else None,
     )
+
+
+def _frozen_account(db: Connection) -> Iterator[str]:
+    """Yield why the whole account is frozen; a frozen symbol stops only its own orders."""
+    for row in freezes.standing(db):
+        if row.symbol == ACCOUNT:
+            yield f"the account is frozen: {row.reason}"
 
 
 def _oldest(first: datetime | None, second: datetime | None) -> datetime | None:

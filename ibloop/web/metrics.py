@@ -91,6 +91,8 @@ def _ledger(ledger: LedgerView) -> Iterator[Metric]:
     yield _labelled("ibloop_orders", "Orders by their present status.", orders.items(), ("status",))
     yield CounterMetricFamily("ibloop_fills", "Executions in the ledger.", value=tally.fills)
     yield _gauge("ibloop_alerts_undelivered", "Alerts that wait for delivery.", ledger.undelivered)
+    frozen = {row.symbol for row in ledger.frozen}
+    yield _gauge("ibloop_frozen", "Symbols that are frozen; * is the account.", len(frozen))
     held = sum(1 for position in ledger.positions if position.quantity)
     yield _gauge("ibloop_positions", "Symbols held, by the broker.", held)
 

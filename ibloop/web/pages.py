@@ -16,6 +16,7 @@ from ibloop.daemons.overview import (
     HaltLine,
     Overview,
     command_options,
+    frozen_name,
     resume_command,
 )
 from ibloop.daemons.overview_ledger import Limits, RunDetails
@@ -123,6 +124,9 @@ def summary(found: Overview) -> str:
     unknown = len(found.ledger.unknown) if found.ledger else 0
     if unknown:
         parts.append(f"{_count(unknown, 'order')} of unknown fate.")
+    frozen = sorted({row.symbol for row in found.ledger.frozen}) if found.ledger else []
+    if frozen:
+        parts.append(f"Frozen: {', '.join(map(frozen_name, frozen))}.")
     ill = [line for line in found.daemons if line.problem]
     if all(line in ill for line in found.daemons[: len(DAEMONS)]):
         parts.append("No daemon is running." if _all_down(ill) else "No daemon is well.")

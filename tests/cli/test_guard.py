@@ -40,6 +40,19 @@ def freeze(data: Path, symbol: str) -> None:
         freezes.freeze(tx, found, datetime.now(UTC), "guard")
 
 
+def test_status_shows_what_is_frozen(ibloop: Callable, traded: Path) -> None:
+    """Exit 3, the reason, and the command that ends it; the account's sign is quoted."""
+    freeze(traded, "AAPL")
+    freeze(traded, "*")
+    said = ibloop("status", "--data", traded)
+    assert said.code == 3
+    assert "AAPL: 7 held, 5 expected by the fills" in said.out
+    assert "`ibloop guard release AAPL REASON" in said.out
+    assert "`ibloop guard release '*' REASON" in said.out
+    found = ibloop("status", "--json", "--data", traded)
+    assert [row["symbol"] for row in found.data["frozen"]] == ["AAPL", "*"]
+
+
 def test_a_guard_that_watches_exits_0(ibloop: Callable, traded: Path) -> None:
     """With its last evaluation; near a limit is no trouble yet."""
     beat(traded, "watching")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ibloop.adapters.ledger import alerts, halts, runs, snapshots
+from ibloop.adapters.ledger import alerts, freezes, halts, runs, snapshots
+from ibloop.core.dropcopy import ACCOUNT, Break, BreakKind
 from ibloop.core.lifecycle import RunReason, RunState
 from ibloop.core.model import HaltLevel
 from ibloop.daemons.pretrade import Requested, request_run, retry_run
@@ -219,6 +220,12 @@ def _old_targets(site: Site) -> None:
     write_targets(site, (site.clock.now().utc - timedelta(hours=169)).isoformat())
 
 
+def _frozen_account(site: Site) -> None:
+    found = Break(BreakKind.POSITION, ACCOUNT, ACCOUNT, "nobody knows of what")
+    with site.ledger.transaction() as tx:
+        freezes.freeze(tx, found, site.clock.now().utc, "guard")
+
+
 def _targets_ahead(site: Site) -> None:
     write_targets(site, (site.clock.now().utc + timedelta(hours=2)).isoformat())
 
@@ -227,6 +234,7 @@ FAULTS: dict[RunReason, tuple[Callable[[Site], None], ...]] = {
     RunReason.GUARD_HALTED: (_halt, _halt_file),
     RunReason.ACCOUNT_STALE: (_old_account, _no_equity),
     RunReason.RUN_ACTIVE: (_another_run,),
+    RunReason.POSITION_BREAK: (_frozen_account,),
     RunReason.TARGETS_STALE: (_old_targets, _targets_ahead),
 }
 

@@ -45,6 +45,7 @@ def test_a_scrape_has_the_loop_in_it(scene: Scene, visit: Visit) -> None:
         ("ibloop_fills_total", ()): 2,
         ("ibloop_quote_age_max_seconds", ()): 3,
         ("ibloop_alerts_undelivered", ()): 0,
+        ("ibloop_frozen", ()): 0,
         ("ibloop_quotes_subscribed", ()): 1,
         ("ibloop_ledger_readable", ()): 1,
         ("ibloop_healthy", ()): 0,

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from ibloop.adapters.ledger import runs
+from ibloop.adapters.ledger import freezes, runs
 from ibloop.adapters.ledger.connection import open_ledger
 from ibloop.adapters.streamfiles import heartbeat_document, status_path, write_status
+from ibloop.core.dropcopy import Break, BreakKind
 from ibloop.core.model import HaltLevel, MarketDataType, Mode
 from ibloop.core.orders import PlanLine
 from ibloop.daemons.overview_ledger import Limits, read_ledger
@@ -111,6 +112,19 @@ def test_unknown_orders_are_loud(scene: Scene, visit: Visit) -> None:
     assert "<code>ibl:2026W47:CCC:B:0</code> BUY 100 CCC" in answer
     assert "<title>UNKNOWN ORDERS ·" in answer
     assert visit(scene).get("/api/v1/overview").json()["data"]["healthy"] is False
+
+
+def test_a_frozen_symbol_is_loud(scene: Scene, visit: Visit) -> None:
+    """It is named with its reason and with what ends it, and nothing is well."""
+    found = Break(BreakKind.POSITION, "AAA", "AAA", "AAA: 7 held, 5 expected by the fills")
+    with scene.writing() as tx:
+        freezes.freeze(tx, found, T0, "guard")
+    text = text_of(visit(scene).get("/").text)
+    assert "AAA: 7 held, 5 expected by the fills" in text
+    assert "ibloop guard release AAA" in text
+    assert "Frozen: AAA." in text
+    overview = visit(scene).get("/api/v1/overview").json()["data"]
+    assert (overview["healthy"], overview["frozen"][0]["symbol"]) == (False, "AAA")
 
 
 def test_a_silent_daemon_is_called_silent(scene: Scene, visit: Visit) -> None:
