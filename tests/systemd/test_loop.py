@@ -295,7 +295,9 @@ def test_a_gateway_run_by_a_command_is_proven_as_well(running: Box) -> None:
         'launcher = "sim"', f'launcher = "command"\nport = 4002\ncommand = {command}'
     )
     universe = f"{LIBRARY}{samples.partition(LIBRARY)[2]}/universe.csv"
-    write_profile(running, "command", f'{text}\n[universe]\nfile = "{universe}"\n')
+    assert text.count("[universe]\n") == 1
+    named = text.replace("[universe]\n", f'[universe]\nfile = "{universe}"\n')
+    write_profile(running, "command", named)
     name = "ibloop-gateway@command.service"
     running.systemctl("start", name)
     running.until(lambda: running.show(name, "StatusText") == "connected", "a proven gateway", 60.0)
