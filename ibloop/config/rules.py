@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 import typing
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ibloop.config.guard_rules import guard_problems
 from ibloop.config.tree import Config, Gateway
 from ibloop.core.binding import LIVE_ACCOUNT, LIVE_PORTS, PAPER_PORTS, is_paper
-from ibloop.core.model import SYMBOL, Mode
+from ibloop.core.model import SYMBOL, Mode, OrderType
 from ibloop.core.risk import Limits
 
 PORT_MAX = 65_535
@@ -54,24 +55,16 @@ def bad_numbers(values: Any, prefix: str) -> list[str]:
 
 def contradictions(config: Config) -> list[str]:
     """Return a sentence for every pair of values that cannot both be meant."""
-    problems = []
-    paper_account = is_paper(config.account)
-    if config.mode is Mode.PAPER:
-        if not paper_account:
-            problems.append(f"mode paper expects an account DU... or DF..., was {config.account!r}")
-        if config.gateway.port in LIVE_PORTS:
-            problems.append(f"mode paper refuses the live port {config.gateway.port}")
-    else:
-        if paper_account or not LIVE_ACCOUNT.fullmatch(config.account):
-            problems.append(f"mode live expects a live account, was {config.account!r}")
-        if config.gateway.port in PAPER_PORTS:
-            problems.append(f"mode live refuses the paper port {config.gateway.port}")
-        if config.gateway.launcher == "sim":
-            problems.append("mode live cannot use the simulated gateway")
+    problems = [*_mode_problems(config)]
     if config.gateway.launcher != "sim" and config.universe.file is None:
         problems.append("universe.file is missing: name what may be traded")
     if (config.limits.net_weight_max or 0) > config.limits.gross_weight_max:
         problems.append("limits.net_weight_max must not exceed limits.gross_weight_max")
+    if config.limits.short_allowed and config.limits.settled_cash_only:
+        problems.append(
+            "limits.short_allowed needs a margin account, limits.settled_cash_only is for a cash "
+            "account: one of them must be false"
+        )
     if config.guard.day_loss_reduce_only > config.guard.day_loss_kill:
         problems.append("guard.day_loss_reduce_only must not exceed guard.day_loss_kill")
     if config.stream.silence_s >= config.quotes.quote_age_s_max > 0:
@@ -82,6 +75,25 @@ def contradictions(config: Config) -> list[str]:
     problems.extend((*_window_problems(config), *_symbol_problems(config.limits)))
     problems.extend(guard_problems(config.guard))
     return problems
+
+
+def _mode_problems(config: Config) -> Iterator[str]:
+    """Yield what does not belong together with the mode: account, port, launcher, order type."""
+    paper_account, port = is_paper(config.account), config.gateway.port
+    if config.mode is Mode.PAPER:
+        if not paper_account:
+            yield f"mode paper expects an account DU... or DF..., was {config.account!r}"
+        if port in LIVE_PORTS:
+            yield f"mode paper refuses the live port {port}"
+    else:
+        if paper_account or not LIVE_ACCOUNT.fullmatch(config.account):
+            yield f"mode live expects a live account, was {config.account!r}"
+        if port in PAPER_PORTS:
+            yield f"mode live refuses the paper port {port}"
+        if config.gateway.launcher == "sim":
+            yield "mode live cannot use the simulated gateway"
+    if config.needs_approval and config.execution.order_type is not OrderType.LMT:
+        yield "a run is approved at prices: execution.order_type must be LMT where it has to be"
 
 
 def _symbol_problems(limits: Limits) -> list[str]:

@@ -180,7 +180,8 @@ class AccountValues:
     """The broker's own figures for the account, in base currency, as of ``as_of``.
 
     ``settled_cash`` counts purchases when they are made and sales when they settle;
-    ``day_trades_left`` is -1 where there is no limit. ``None``: the broker did not say.
+    ``day_trades_left`` is -1 where there is no limit; ``available_funds`` is what initial margin
+    leaves for new positions. ``None``: the broker did not say.
     """
 
     account: str
@@ -189,6 +190,7 @@ class AccountValues:
     as_of: datetime
     settled_cash: Decimal | None = None
     day_trades_left: int | None = None
+    available_funds: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,23 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class MarginImpact:
+    """What the broker says that one order would do to the account's margin, in USD.
+
+    Initial margin: by how much it would grow, and what it would be after the order; the equity
+    with loan value after it; the commission. ``None``: not told. ``problem`` says why there is no
+    answer, empty when there is one.
+    """
+
+    ib_order_id: int
+    initial_change_usd: Decimal | None = None
+    initial_after_usd: Decimal | None = None
+    equity_after_usd: Decimal | None = None
+    commission_usd: Decimal | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """One fill as the broker reports it.
 
@@ -251,7 +270,11 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class BrokerOrder:
-    """An order as an open-order or completed-order query shows it."""
+    """An order as an open-order or completed-order query shows it.
+
+    ``ended_at`` is the broker's own time of the end of a completed order, to the second; ``None``
+    where it does not say.
+    """
 
     client_order_id: str
     account: str
@@ -264,6 +287,7 @@ class BrokerOrder:
     ib_status: str
     filled_quantity: Decimal | None
     why_held: str = ""
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ that the evidence does not show is UNKNOWN: a false stop is cheap, a false secon
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ibloop.core.lifecycle import OrderEvent, OrderState
 from ibloop.core.model import BrokerOrder, Evidence, Order, Tif
@@ -74,7 +74,7 @@ def judge(order: Order, evidence: Evidence, refusal: Refusal | None) -> Verdict:
     if order.remaining == 0:
         return Verdict(None, perm_id, "filled, by its executions")
     if ended:
-        return _judge_ended(order, ended[0], evidence, refusal)
+        return _judge_ended(order, ended[0], refusal)
     if shown:
         return _judge_open(shown[0])
     never_seen = order.perm_id is None and order.filled_quantity == 0
@@ -109,9 +109,7 @@ def _judge_open(seen: BrokerOrder) -> Verdict:
     return Verdict(event, seen.perm_id, f"open as {seen.ib_status}")
 
 
-def _judge_ended(
-    order: Order, seen: BrokerOrder, evidence: Evidence, refusal: Refusal | None
-) -> Verdict:
+def _judge_ended(order: Order, seen: BrokerOrder, refusal: Refusal | None) -> Verdict:
     perm_id = seen.perm_id or None
     if seen.filled_quantity is not None and seen.filled_quantity > order.filled_quantity:
         because = f"ended with {seen.filled_quantity} filled, executions: {order.filled_quantity}"
@@ -121,11 +119,20 @@ def _judge_ended(
     refused = refusal is not None and refusal.code in REQUEST_FAILED_CODES
     if seen.ib_status == "Inactive" or refused:
         event = OrderEvent.REJECT
-    elif evidence.collected_at >= order.good_till and order.status != OrderState.PENDING_CANCEL:
+    elif _died_by_time(order, seen.ended_at) and order.status != OrderState.PENDING_CANCEL:
         event = OrderEvent.EXPIRE
     else:
         event = OrderEvent.CANCEL
     return Verdict(event, perm_id, f"ended as {seen.ib_status}")
+
+
+def _died_by_time(order: Order, ended_at: datetime | None) -> bool:
+    """Return whether the broker's own time of the end says that the order expired.
+
+    Without it an order that somebody cancelled before its time could pass for an expired one,
+    which a retry sends again. IB keeps seconds.
+    """
+    return ended_at is not None and ended_at >= order.good_till.replace(microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,21 +49,22 @@ class Remainder:
 
 
 def remainder(
-    ended: Iterable[tuple[Order, datetime]], stopped_by_hand: Collection[str]
+    ended: Iterable[Order], stopped_at_deadline: Collection[str], stopped_by_hand: Collection[str]
 ) -> Remainder:
     """Return what the orders of an attempt have left.
 
-    Args: each order with the moment of its last change; references of orders that a person has
+    Args: its orders; references of orders that the executor itself has asked to be cancelled at
+    their deadline; references of orders that a person has
     asked to be cancelled. Orders that ibloop itself refused are in none of the three: they are
     checked anew like everything else.
     """
     open_, settled, barred = set[str](), set[str](), dict[str, str]()
-    for order, ended_at in ended:
+    for order in ended:
         if order.status == OrderState.FILLED:
             settled.add(order.symbol)
         elif order.client_order_id in stopped_by_hand:
             barred[order.symbol] = f"{order.client_order_id} was cancelled by an operator"
-        elif _may_go_better(order, ended_at):
+        elif _may_go_better(order, order.client_order_id in stopped_at_deadline):
             open_.add(order.symbol)
         elif order.reject_source != "ibloop" or order.reject_code in _FINAL_REFUSALS:
             said = f" ({order.reject_code}: {order.reject_reason})" if order.reject_source else ""
@@ -71,16 +72,16 @@ def remainder(
     return Remainder(frozenset(open_), frozenset(settled), barred)
 
 
-def _may_go_better(order: Order, ended_at: datetime) -> bool:
+def _may_go_better(order: Order, died_at_deadline: bool) -> bool:
     """Return whether an order that has ended unfilled may be followed by another one.
 
-    One that was cancelled before its time was cancelled by somebody who meant it.
+    One that was cancelled by anybody but the executor at its deadline was meant to be.
     """
     match order.status:
         case OrderState.NOT_SENT | OrderState.EXPIRED:
             return True
         case OrderState.CANCELED:
-            return ended_at >= order.good_till
+            return died_at_deadline
         case OrderState.REJECTED:
             return order.reject_source == "broker" and order.reject_code in TRANSIENT_CODES
     return False

@@ -86,6 +86,12 @@ def seen(status: str, *, perm_id: int = 501, filled: int | None = 0, ref: str = 
     )
 
 
+def over(late_s: int) -> BrokerOrder:
+    """Return the order as one that ended so many seconds after its time, by the broker's clock."""
+    ended_at = GOOD_TILL.replace(microsecond=0) + timedelta(seconds=late_s)
+    return replace(seen("Cancelled"), ended_at=ended_at)
+
+
 def evidence(
     *,
     shown: tuple[BrokerOrder, ...] = (),
@@ -111,7 +117,9 @@ LATE = GOOD_TILL
         (evidence(shown=(seen("Submitted", perm_id=0),)), None, None),
         (evidence(ended=(seen("Cancelled"),)), "cancel", 501),
         (evidence(ended=(seen("Cancelled", filled=None),)), "cancel", 501),
-        (evidence(ended=(seen("Cancelled"),), at=LATE), "expire", 501),
+        (evidence(ended=(seen("Cancelled"),), at=LATE), "cancel", 501),
+        (evidence(ended=(over(0),), at=LATE), "expire", 501),
+        (evidence(ended=(over(-1),), at=LATE), "cancel", 501),
         (evidence(ended=(seen("Inactive"),)), "reject", 501),
         (evidence(ended=(seen("Inactive"),), at=LATE), "reject", 501),
         (evidence(ended=(seen("Cancelled", filled=1),)), "lose", 501),

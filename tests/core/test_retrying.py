@@ -38,36 +38,40 @@ ORDER = Order(
 
 
 def left(
-    status: OrderState, source: str | None = None, code: str | None = None, late_s: float = 0
+    status: OrderState,
+    source: str | None = None,
+    code: str | None = None,
+    *,
+    at_deadline: bool = False,
 ) -> Remainder:
-    """Return what one order has left that ended so many seconds after its time."""
+    """Return what one order has left, stopped by the executor at its deadline or not."""
     order = replace(ORDER, status=status, reject_source=source, reject_code=code)
-    return remainder([(order, ENDS + timedelta(seconds=late_s))], ())
+    return remainder([order], [ORDER.client_order_id] if at_deadline else (), ())
 
 
 @pytest.mark.parametrize(
-    ("status", "source", "code", "late_s", "where"),
+    ("status", "source", "code", "at_deadline", "where"),
     [
-        (OrderState.FILLED, None, None, 0, "settled"),
-        (OrderState.NOT_SENT, None, None, -1, "open"),
-        (OrderState.NOT_SENT, "ibloop", "not_sent", -1, "open"),
-        (OrderState.EXPIRED, None, None, 0, "open"),
-        (OrderState.CANCELED, None, None, 0, "open"),
-        (OrderState.CANCELED, None, None, -1, "barred"),
-        (OrderState.REJECTED, "broker", "103", 0, "open"),
-        (OrderState.REJECTED, "broker", "201", 0, "barred"),
-        (OrderState.REJECTED, "broker", None, 0, "barred"),
-        (OrderState.REJECTED, "ibloop", "market_data_error", 0, ""),
-        (OrderState.REJECTED, "ibloop", "103", 0, ""),
-        (OrderState.REJECTED, "ibloop", FOREIGN_TRADE, 0, "barred"),
-        (OrderState.REJECTED, "ibloop", CANCELED_BY_OPERATOR, 0, "barred"),
+        (OrderState.FILLED, None, None, False, "settled"),
+        (OrderState.NOT_SENT, None, None, False, "open"),
+        (OrderState.NOT_SENT, "ibloop", "not_sent", False, "open"),
+        (OrderState.EXPIRED, None, None, False, "open"),
+        (OrderState.CANCELED, None, None, True, "open"),
+        (OrderState.CANCELED, None, None, False, "barred"),
+        (OrderState.REJECTED, "broker", "103", False, "open"),
+        (OrderState.REJECTED, "broker", "201", False, "barred"),
+        (OrderState.REJECTED, "broker", None, False, "barred"),
+        (OrderState.REJECTED, "ibloop", "market_data_error", False, ""),
+        (OrderState.REJECTED, "ibloop", "103", False, ""),
+        (OrderState.REJECTED, "ibloop", FOREIGN_TRADE, False, "barred"),
+        (OrderState.REJECTED, "ibloop", CANCELED_BY_OPERATOR, False, "barred"),
     ],
 )
 def test_what_an_order_leaves(
-    status: OrderState, source: str | None, code: str | None, late_s: float, where: str
+    status: OrderState, source: str | None, code: str | None, at_deadline: bool, where: str
 ) -> None:
     """Each end belongs to one of three groups, or is checked anew like everything else."""
-    found = left(status, source, code, late_s)
+    found = left(status, source, code, at_deadline=at_deadline)
     groups = {"open": found.open, "settled": found.settled, "barred": found.barred}
     assert [name for name, symbols in groups.items() if "AAA" in symbols] == ([where] * bool(where))
 
@@ -75,7 +79,8 @@ def test_what_an_order_leaves(
 @pytest.mark.parametrize("status", sorted(ORDER_TERMINAL - {OrderState.FILLED}))
 def test_what_a_person_has_cancelled_stays_cancelled(status: OrderState) -> None:
     """Whatever the broker says of its end."""
-    found = remainder([(replace(ORDER, status=status), ENDS)], {ORDER.client_order_id})
+    ref = ORDER.client_order_id
+    found = remainder([replace(ORDER, status=status)], {ref}, {ref})
     assert (found.open, set(found.barred)) == (frozenset(), {"AAA"})
     assert "operator" in found.barred["AAA"]
 

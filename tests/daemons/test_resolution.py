@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ibloop.adapters.ledger import commands, fills, orders
+from ibloop.adapters.ledger import arming, commands, fills, orders
 from ibloop.adapters.ledger.check import check
 from ibloop.adapters.ledger.resolution import Decision, Fate, resolve
 from ibloop.core.lifecycle import RunReason, RunState
@@ -21,6 +21,7 @@ from ibloop.daemons.executing.comparing import (
 )
 from ibloop.daemons.executing.run_commands import ACCEPT_LEDGER
 from ibloop.errors import RefusedError
+from tests.daemons.test_send_rails import arm
 from tests.fakes.house import House
 
 D = Decimal
@@ -367,6 +368,18 @@ def test_a_restored_ledger_sends_nothing_until_it_is_accepted(house: House, tmp_
     house.restart()
     house.play(20)
     assert house.desk.trouble is None
+
+
+def test_a_restored_ledger_must_be_armed_anew(house: House, tmp_path: Path) -> None:
+    """What was sent under the permission since the backup is forgotten: it would be given twice."""
+    arm(house)
+    back_up(house, tmp_path / "backup")
+    house.queue()
+    house.until_ended()
+    restore(house, tmp_path / "backup")
+    assert arming.current(house.ledger.db) is not None
+    assert ask(house).status is commands.CommandStatus.DONE
+    assert arming.current(house.ledger.db) is None
 
 
 def test_references_the_broker_still_shows_become_known_unless_they_work(

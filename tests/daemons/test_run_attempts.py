@@ -138,6 +138,29 @@ def test_an_order_cancelled_in_tws_is_not_sent_again(house: House) -> None:
     assert (run.status, run.attempt) == (RunState.PARTIAL, 0)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_order_cancelled_while_nobody_looked_is_not_sent_again(
+    house: House, killed: bool
+) -> None:
+    """The executor comes back after the order's time: only the broker's own time tells its end."""
+    house.script("EEE", fills=NO_FILL)
+    house.queue()
+    house.play(5)
+    live = house.broker.find("ibl:K1:EEE:B:0")
+    live.status, live.ended_at = "Cancelled", house.clock.now().utc
+    if killed:
+        house.broker.lose_client()
+        house.clock.advance(HALF_S + 60)
+        house.restart()
+    else:
+        house.broker.disconnect()
+        house.play(HALF_S + 60, tick_s=30)
+        house.broker.connect()
+    run = house.until_ended(seconds=HALF_S)
+    assert (run.status, run.attempt) == (RunState.PARTIAL, 0)
+    assert house.states()["EEE"] == "canceled"
+
+
 def test_what_never_left_is_sent_by_the_next_attempt(house: House) -> None:
     """A socket that was closed before the first byte: nothing can be there twice."""
     house.plan()

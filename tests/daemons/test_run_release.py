@@ -9,6 +9,7 @@ import pytest
 
 from ibloop.adapters.ledger import alerts, approvals
 from ibloop.adapters.ledger.approvals import Approval
+from ibloop.adapters.ledger.runs import Run
 from ibloop.core.gates import Gate
 from ibloop.core.lifecycle import RunReason, RunState
 from ibloop.core.model import HaltLevel, Side
@@ -65,6 +66,27 @@ def test_approved_it_sends_exactly_that(waiting: House) -> None:
     limit = waiting.orders()["CCC"].limit_price
     assert limit is not None
     assert limit > D("30.30")
+
+
+def test_an_approval_that_comes_between_is_looked_at_with_every_gate(
+    waiting: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given after the gates were asked for and before the lock is held: no order leaves."""
+    whole = waiting.trader._release.go_on
+    failed = Gate("stream", False, RunReason.STREAM_STALE, "silent")
+
+    def late(run: Run) -> bool:
+        approve(waiting)
+        waiting.gate = failed
+        return whole(run)
+
+    monkeypatch.setattr(waiting.trader._release, "go_on", late)
+    waiting.settle()
+    monkeypatch.undo()
+    waiting.play(10)
+    run = waiting.run()
+    assert (run.status, run.reason) == (RunState.BLOCKED, RunReason.STREAM_STALE)
+    assert waiting.sent() == []
 
 
 def test_waiting_costs_a_run_none_of_its_time(waiting: House) -> None:

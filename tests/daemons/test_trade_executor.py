@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ibloop.adapters.ledger import commands, fills, halts, runs
+from ibloop.config import Config
 from ibloop.core import events as ev
 from ibloop.core.gates import Gate
 from ibloop.core.lifecycle import RunReason, RunState
@@ -157,6 +158,22 @@ def test_the_deadline_ends_a_run(house: House) -> None:
     assert house.sent() == ["AAA", "BBB"]
     assert house.states()["CCC"] == "not_sent"
     assert house.states()["BBB"] in {"canceled", "expired"}
+
+
+def test_a_run_is_not_carried_on_under_another_configuration(house: House) -> None:
+    """Restarted with other limits: what is still planned was allowed by limits that are gone."""
+    house.script("AAA", fills=NO_FILL)
+    house.plan()
+    sent = list(house.broker.placed)
+    house.config = _loosened(house.config)
+    house.restart()
+    run = house.until_ended()
+    assert (run.status, run.reason) == (RunState.BLOCKED, RunReason.CONFIG_CHANGED)
+    assert house.broker.placed == sent
+
+
+def _loosened(config: Config) -> Config:
+    return replace(config, limits=replace(config.limits, orders_per_day_max=10_000))
 
 
 def test_an_order_expired_at_the_broker_is_expired(house: House) -> None:

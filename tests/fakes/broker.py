@@ -1,7 +1,7 @@
 """The broker as the truth: what it holds happened, whatever its client was told of it."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -15,12 +15,13 @@ from ibloop.core.model import (
     Evidence,
     Execution,
     Instrument,
+    MarginImpact,
     Order,
     Position,
     Side,
 )
 from tests.fakes.clock import FakeClock
-from tests.fakes.shown import ACCOUNT, ENDED, account_values, broker_row, report_of
+from tests.fakes.shown import ACCOUNT, ENDED, account_values, broker_row, margin_impact, report_of
 
 CLIENT_ID = 11
 COMMISSION = ZERO
@@ -55,6 +56,7 @@ class Live:
     status: str
     filled: Decimal = ZERO
     forgotten: bool = False
+    ended_at: datetime | None = None
 
 
 class FakeBroker:
@@ -88,6 +90,9 @@ class FakeBroker:
         self.evidence_asked = 0
         self.evidence_held = False
         self.evidence_fails = False
+        self.margin_asked: list[list[Order]] = []
+        self.margin_held = False
+        self.margin_answers: Callable[[MarginImpact], MarginImpact] = lambda impact: impact
         self._asked = False
         self._queue: list[ev.BrokerEvent] = []
         self._late: list[tuple[datetime, Live]] = []
@@ -151,6 +156,13 @@ class FakeBroker:
         if not self.evidence_held and not self.frozen:
             self.finish_evidence()
 
+    def ask_margin(self, orders: Sequence[tuple[Order, Instrument]]) -> None:
+        """Take a margin question; it is answered at once unless a test holds it."""
+        self.margin_asked.append([order for order, _ in orders])
+        self.next_order_id = max(self.next_order_id, *(o.ib_order_id + 1 for o, _ in orders))
+        if not self.margin_held and not self.frozen:
+            self.answer_margin()
+
     # --- what a test does ---------------------------------------------------------------------
 
     def connect(self) -> None:
@@ -187,6 +199,14 @@ class FakeBroker:
         # A gateway repeats the status of every open order while it answers.
         self.emit(*(report_of(live) for live in self.live if live.status not in ENDED))
         self.emit(ev.EvidenceCollected(evidence or self.evidence()))
+
+    def answer_margin(self, number: int = -1) -> None:
+        """Answer a margin question, the latest unless told otherwise."""
+        impacts = (
+            margin_impact(order, self.cash, self.positions, self.prices)
+            for order in self.margin_asked[number]
+        )
+        self.emit(ev.MarginAnswered(tuple(map(self.margin_answers, impacts))))
 
     def thaw(self) -> None:
         """Let a frozen gateway go on with what it was given meanwhile."""
@@ -315,7 +335,7 @@ class FakeBroker:
         if script.sticky:
             live.status = script.sticky
         else:
-            live.status = "Cancelled"
+            live.status, live.ended_at = "Cancelled", self.clock.now().utc
         self.emit(report_of(live))
 
     def _let_time_pass(self) -> None:
@@ -327,11 +347,11 @@ class FakeBroker:
             if live.order.good_till > now:
                 self._come_alive(live, self.scripts.get(live.order.symbol, Script()))
             else:
-                live.status = "Cancelled"
+                live.status, live.ended_at = "Cancelled", live.order.good_till
         for live in self.live:
             sticky = self.scripts.get(live.order.symbol, Script()).sticky
             if live.status not in ENDED and now >= live.order.good_till and not sticky:
-                live.status = "Cancelled"
+                live.status, live.ended_at = "Cancelled", live.order.good_till
                 self.emit(report_of(live))
 
     def _position(self, symbol: str) -> Position:

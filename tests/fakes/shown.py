@@ -6,9 +6,11 @@ from decimal import Decimal
 from typing import Protocol
 
 from ibloop.core import events as ev
-from ibloop.core.model import ZERO, AccountValues, BrokerOrder, Order
+from ibloop.core.model import ZERO, AccountValues, BrokerOrder, MarginImpact, Order
 
 ACCOUNT = "DU1234567"
+INITIAL_FRACTION = Decimal("0.5")
+"""Of the value of a position: what a margin account must have to open it."""
 ENDED = frozenset({"Filled", "Cancelled", "Inactive"})
 
 
@@ -19,6 +21,7 @@ class LiveOrder(Protocol):
     perm_id: int
     status: str
     filled: Decimal
+    ended_at: datetime | None
 
 
 def broker_row(live: LiveOrder, client_id: int) -> BrokerOrder:
@@ -35,6 +38,7 @@ def broker_row(live: LiveOrder, client_id: int) -> BrokerOrder:
         quantity=order.quantity,
         ib_status=live.status,
         filled_quantity=live.filled,
+        ended_at=live.ended_at if ended else None,
     )
 
 
@@ -51,4 +55,24 @@ def account_values(
 ) -> AccountValues:
     """Return cash and net liquidation in USD."""
     held = sum((shares * prices[symbol] for symbol, shares in positions.items()), ZERO)
-    return AccountValues(ACCOUNT, cash + held, cash, now)
+    gross = sum((abs(shares) * prices[symbol] for symbol, shares in positions.items()), ZERO)
+    free = cash + held - gross * INITIAL_FRACTION
+    return AccountValues(ACCOUNT, cash + held, cash, now, available_funds=free)
+
+
+def margin_impact(
+    order: Order, cash: Decimal, positions: Mapping[str, Decimal], prices: Mapping[str, Decimal]
+) -> MarginImpact:
+    """Return the answer to a what-if: half of what would be held more is required."""
+    held, price = positions.get(order.symbol, ZERO), prices[order.symbol]
+    after = held + order.side.sign * order.quantity
+    gross = sum((abs(shares) * prices[symbol] for symbol, shares in positions.items()), ZERO)
+    worth = sum((shares * prices[symbol] for symbol, shares in positions.items()), ZERO)
+    change = (abs(after) - abs(held)) * price * INITIAL_FRACTION
+    return MarginImpact(
+        order.ib_order_id or 0,
+        initial_change_usd=change,
+        initial_after_usd=gross * INITIAL_FRACTION + change,
+        equity_after_usd=cash + worth,
+        commission_usd=ZERO,
+    )

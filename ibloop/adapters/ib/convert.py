@@ -9,6 +9,7 @@ import math
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ibloop.core.events import CommissionReported
 from ibloop.core.model import BrokerOrder, Execution, Position, Side
@@ -106,7 +107,23 @@ def broker_order_of(contract: Any, order: Any, state: Any) -> BrokerOrder:
         quantity=required(order.totalQuantity, "totalQuantity"),
         ib_status=state.status,
         filled_quantity=decimal_of(order.filledQuantity),
+        ended_at=ended_at_of(state.completedTime),
     )
+
+
+def ended_at_of(text: str) -> datetime | None:
+    """Return IB's completedTime, ``YYYYMMDD HH:MM:SS ZONE`` or ``YYYYMMDD-HH:MM:SS`` for UTC.
+
+    ``None`` for everything else: a time without a zone, as old gateways write it, says nothing.
+    """
+    day_and_time, _, zone = text.strip().rpartition(" ")
+    try:
+        if not day_and_time:
+            return datetime.strptime(zone, "%Y%m%d-%H:%M:%S").replace(tzinfo=UTC)
+        naive = datetime.strptime(day_and_time, "%Y%m%d %H:%M:%S")  # noqa: DTZ007 (its zone follows)
+        return naive.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    except (ValueError, ZoneInfoNotFoundError):
+        return None
 
 
 def position_of(contract: Any, quantity: float, avg_cost: float) -> Position:

@@ -262,6 +262,14 @@ def refresh_fills(tx: Tx, client_order_id: str, now: datetime, actor: str) -> Or
     return after
 
 
+def was_stopped_at_deadline(db: Connection, order: Order) -> bool:
+    """Return whether the executor has asked for the order's cancellation, at its time or later."""
+    return any(
+        row.payload.get("to") == OrderState.PENDING_CANCEL and row.at >= order.good_till
+        for row in audit.of_subject(db, order.client_order_id)
+    )
+
+
 def adopt_perm_id(tx: Tx, client_order_id: str, now: datetime, actor: str) -> None:
     """Take an order's permId from its executions when no acknowledgement has told it.
 

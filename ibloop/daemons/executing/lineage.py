@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from ibloop import log
-from ibloop.adapters.ledger import identity, orders
+from ibloop.adapters.ledger import arming, identity, orders
 from ibloop.adapters.ledger.acceptances import AcceptanceKind, accept, order_id_floor
 from ibloop.adapters.ledger.connection import Ledger, Tx
 from ibloop.adapters.ledger.mark import Mark, Stamp, stamp_of
@@ -67,6 +67,8 @@ class Lineage:
                 "order_id": order_id,
             }
             accept(tx, AcceptanceKind.RESTORE, "ledger", what, reason=reason, now=now, actor=actor)
+            # What was sent under a permission since then is forgotten, so it must be given anew.
+            arming.disarm(tx, actor, "the ledger was restored", now)
             for ref in refs:
                 accept(tx, AcceptanceKind.REFERENCE, ref, {}, reason=reason, now=now, actor=actor)
                 _close(tx, ref, now, actor)

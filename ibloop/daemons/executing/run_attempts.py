@@ -127,7 +127,9 @@ class RunAttempts:
     def _left(self, run: Run, attempt: int) -> Remainder:
         db = self._ledger.db
         rows = orders.of_run(db, run.run_id, attempt)
-        return remainder([(row.order, row.updated_at) for row in rows], _stopped_by_hand(db))
+        found = [row.order for row in rows]
+        by_us = {o.client_order_id for o in found if orders.was_stopped_at_deadline(db, o)}
+        return remainder(found, by_us, _stopped_by_hand(db))
 
 
 def _stopped_by_hand(db: Connection) -> frozenset[str]:

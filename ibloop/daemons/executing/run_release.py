@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from ibloop import log
 from ibloop.adapters.ledger import alerts, approvals, orders, runs
+from ibloop.adapters.ledger.approvals import Approval
 from ibloop.adapters.ledger.connection import Ledger, Tx
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Clock
@@ -50,6 +51,7 @@ class RunRelease:
         self._gate = gate
         self._deadline = deadline
         self._actor = actor
+        self._cleared: Approval | None = None
 
     def too_short(self, plan: Plan, now: datetime, deadline: datetime) -> str | None:
         """Return why a plan does not fit the time that is left, ``None`` when it does."""
@@ -77,7 +79,11 @@ class RunRelease:
         _log.info("run.approval_requested", run_id=run.run_id, ticket_hash=digest, orders=count)
 
     def refusal(self, run: Run) -> tuple[RunReason, str] | None:
-        """Return why a run that waits for its approval must not go on, ``None`` otherwise."""
+        """Return why a run that waits for its approval must not go on, ``None`` otherwise.
+
+        An approval for which there is no reason is the one that :meth:`go_on` goes on with.
+        """
+        self._cleared = None
         approval = approvals.find(self._ledger.db, run.run_id, run.attempt)
         if approval is None:
             return RunReason.APPROVAL_EXPIRED, "its ticket is missing"
@@ -95,18 +101,24 @@ class RunRelease:
         sides = [line.side for line in approval.ticket.lines]
         sells = sides.count(Side.SELL)
         short = self._shortage(sells, len(sides) - sells, now.utc, deadline)
-        return None if short is None else (RunReason.WINDOW_TOO_SHORT, short)
+        if short is not None:
+            return RunReason.WINDOW_TOO_SHORT, short
+        self._cleared = approval
+        return None
 
     def go_on(self, run: Run) -> bool:
-        """Let an approved run send, and return whether it may.
+        """Let a run send whose approval :meth:`refusal` has just looked at; return whether it may.
 
-        Waiting costs none of its time: deadline and orders are postponed by as much.
+        One that is approved in between is looked at in the next step, with all its gates. Waiting
+        costs none of its time: deadline and orders are postponed by as much.
         """
         with self._ledger.transaction() as tx:
             approval = approvals.find(tx.db, run.run_id, run.attempt)
-            now = self._clock.now().utc
-            latest = self._deadline(now)
-            if approval is None or approval.approved_at is None or latest is None:
+            moment = self._clock.now()
+            now, latest = moment.utc, self._deadline(moment.utc)
+            if approval is None or approval != self._cleared or latest is None:
+                return False
+            if approval.term.is_over(moment):
                 return False
             waited = now - approval.requested_at
             deadline = min(present(run.deadline_at, "deadline") + waited, latest)

@@ -53,6 +53,11 @@ class RunStops:
             return RunReason.GUARD_HALTED, f"halted at level {halt}"
         if not waits:
             return None
+        if run.config_hash != self._config.config_hash:
+            return (
+                RunReason.CONFIG_CHANGED,
+                "it was planned under another configuration",
+            )
         if unarmed := self._unarmed(run, now):
             return RunReason.UNARMED, unarmed
         rejected = rejections_in_a_row([row.order for row in rows])
