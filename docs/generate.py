@@ -16,6 +16,7 @@ import click
 
 from ibloop.cli.root import COMMANDS, ibloop
 from ibloop.config import Config
+from ibloop.config.kinds import choices, kind_of
 from ibloop.errors import Exit
 from ibloop.sim.faults import markdown_table
 from ibloop.sim.protocol.requests import PARSERS, accounts, bars, marketdata, orders, tickbytick
@@ -112,19 +113,8 @@ def _value(value: object) -> str:
 
 
 def _type(hint: object) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(f"`{value}`" for value in typing.get_args(hint))
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return " or ".join(f"`{member.value}`" for member in hint)
-    names = {str: "text", int: "integer", float: "number", bool: "true or false"}
-    if isinstance(hint, type) and hint in names:
-        return names[hint]
-    text = str(hint)
-    for old, new in (("decimal.Decimal", "number"), ("<class '", ""), ("'>", "")):
-        text = text.replace(old, new)
-    if text.startswith("tuple[str"):
-        return "list of texts"
-    return text.replace("str", "text").replace("int", "integer").replace(" | None", "")
+    words = choices(hint)
+    return " or ".join(f"`{word}`" for word in words) if words else kind_of(hint)
 
 
 GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

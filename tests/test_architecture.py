@@ -44,7 +44,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "holidays": ("ibloop.adapters.calendar",),
     "ib_insync": ("ibloop.adapters.ib",),
     "jinja2": ("ibloop.web",),
-    "msgspec": ("ibloop.config", "ibloop.adapters.streamfiles"),
+    "msgspec": ("ibloop.config", "ibloop.adapters.streamfiles", "ibloop.sim.market.replay"),
     "prometheus_client": ("ibloop.web",),
     "pysqlite3": ("ibloop.adapters.ledger", "ibloop.adapters.sqlite"),
     "pytest": ("ibloop.sim.testing",),

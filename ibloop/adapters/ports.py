@@ -65,6 +65,14 @@ class Broker(Protocol):
         """
         ...
 
+    def ask_margin(self, orders: Sequence[tuple[Order, Instrument]]) -> None:
+        """Ask what each order would cost in margin, placing none of them.
+
+        ``ib_order_id`` must be set as for :meth:`place`, and is used up. Ends in exactly one
+        ``MarginAnswered`` event with one impact an order, whatever happens to the connection.
+        """
+        ...
+
 
 class Quotes(Protocol):
     """Reads the prices of ``data/ib/stream``."""

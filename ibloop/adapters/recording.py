@@ -3,7 +3,8 @@
 A line is what a quote file held, so ``zcat`` and ``jq`` read a recording, and ``ibloop sim
 --replay`` plays it. Each flush is a gzip member of its own: a recording is readable while it is
 written, and after kill -9 it lacks the last half second at most. A thread compresses and writes,
-because neither may make a price late; and no trouble of the recorder is one of the stream.
+because neither may make a price late; and no trouble of the recorder is one of the stream. Where
+lines are missing, ``{"lost":12}`` stands in their place.
 """
 
 import os
@@ -31,7 +32,7 @@ class Recorder:
     """Takes lines from one thread and writes them from another.
 
     ``trouble`` says in words what keeps it from recording now; empty when nothing does. ``lost``
-    counts the lines that were not recorded.
+    counts the lines that were not recorded; ``problem`` says both in words.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,17 +42,30 @@ class Recorder:
         """
         self.path, self._fd = _new_file(path)
         self.trouble = ""
-        self.lost = 0
+        self._refused = self._refused_told = 0  # for want of room, as counted by who hands over
+        self._unwritten = self._unwritten_told = 0  # as counted by the thread
         self._size = 0
         self._lines: deque[bytes] = deque()
+        self._ended = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
+    @property
+    def lost(self) -> int:
+        """Return how many lines were not recorded."""
+        return self._refused + self._unwritten
+
+    @property
+    def problem(self) -> str:
+        """Return what a person should know of the recording, empty when it is whole."""
+        lost = f"{self.lost} versions are missing in {self.path}" if self.lost else ""
+        return "; ".join(part for part in (self.trouble, lost) if part)
+
     def take(self, line: bytes) -> None:
         """Record a line, ended by a line feed, soon; returns at once."""
-        if len(self._lines) >= WAITING_MAX:
-            self.lost += 1
+        if self._ended or len(self._lines) >= WAITING_MAX:
+            self._refused += 1
             return
         self._lines.append(line)
 
@@ -61,26 +75,34 @@ class Recorder:
         self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
-        while not self._stopping.wait(FLUSH_S):
+        try:
+            while not self._stopping.wait(FLUSH_S):
+                self._flush()
             self._flush()
-        self._flush()
+        except Exception as error:  # noqa: BLE001  # why: a thread would die without a word
+            self._ended = True
+            self.trouble = f"the recording has ended: {type(error).__name__}: {error}"
         os.close(self._fd)
         if not self._size:
             self.path.unlink(missing_ok=True)  # no price ever came, or it was a second start
 
     def _flush(self) -> None:
         """Write what has been taken as one gzip member, whole or not at all."""
+        refused = self._refused  # read first: what found no room is missing behind these lines
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         if not lines:
             return
+        before = _gap(self._unwritten - self._unwritten_told)
+        behind = _gap(refused - self._refused_told)
         try:
             self.trouble = self._hindrance()
             if not self.trouble:
-                self._append(_member(b"".join(lines)))
+                self._append(_member(b"".join([before, *lines, behind])))
+                self._refused_told, self._unwritten_told = refused, self._unwritten
         except OSError as error:
             self.trouble = f"cannot record to {self.path}: {error.strerror}"
         if self.trouble:
-            self.lost += len(lines)
+            self._unwritten += len(lines)
 
     def _hindrance(self) -> str:
         if self._size >= BYTES_MAX:
@@ -100,6 +122,11 @@ class Recorder:
             os.ftruncate(self._fd, self._size)
             raise
         self._size += done
+
+
+def _gap(lost: int) -> bytes:
+    """Return the line that stands for so many missing ones; nothing for none."""
+    return b'{"lost":%d}\n' % lost if lost else b""
 
 
 def _member(content: bytes) -> bytes:

@@ -39,7 +39,9 @@ def load_universe(profile: Profile) -> Universe:
     try:
         content = path.read_bytes()
         rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read the universe {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"cannot read the universe {path}: {error}") from None
     if not rows or set(COLUMNS) - set(rows[0]):
         raise ConfigError(f"{path}: expected a header line with the columns {','.join(COLUMNS)}")

@@ -84,7 +84,7 @@ def raise_one(context: Context, event: str, severity: str, text: str) -> None:
             f"expected 1 to {EVENT_LENGTH_MAX} characters", param_hint="--event"
         )
     by, now = operator(), datetime.now(UTC)
-    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
+    with closing(context.open_ledger(create=True)) as ledger, ledger.transaction() as tx:
         found = raise_alert(tx, severity, event, "", _storable(text) or event, None, now, by)
     wake(context.profile.stream_dir)
     click.echo(f"alert {found} is in the outbox", err=True)

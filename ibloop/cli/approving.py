@@ -60,7 +60,7 @@ def approve(context: Context, name: str, digits: str | None, as_json: bool) -> N
         _show(context, found, approval, as_json)
         return
     by = operator()
-    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
         found = run_named(tx.db, name)
         approval = _waiting(tx.db, found)
         was = approval.approved_by
@@ -73,7 +73,7 @@ def approve(context: Context, name: str, digits: str | None, as_json: bool) -> N
             _approve(tx, found, approval, by)
     wake(context.profile.stream_dir)
     said = f"approved by {by}" if was is None else f"was approved by {was} already"
-    click.echo(f"run {found.run_key} {said}; `ibloop run show {found.run_key}`", err=True)
+    context.tell(f"run {found.run_key} {said}; `ibloop run show {found.run_key}`")
 
 
 def _approve(tx: "Tx", found: "Run", approval: "Approval", by: str) -> None:
@@ -103,12 +103,10 @@ def _waiting(db: "Connection", found: "Run") -> "Approval":
 
 
 def _show(context: Context, found: "Run", approval: "Approval", as_json: bool) -> None:
-    from ibloop.daemons.overview import complete
-
     data = approval_data(approval)
     emit("approval", data, as_json, lambda: approval_page(approval))
     command = f"`ibloop run approve {found.run_key} --hash {approval.ticket_hash[:16]}`"
-    told = complete(command, context.profile).strip("`")
+    told = context.complete(command).strip("`")
     click.echo(f"nothing is approved yet; to approve exactly this:\n  {told}", err=True)
 
 

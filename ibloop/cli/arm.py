@@ -85,7 +85,7 @@ def arm(
     _confirm(account, config.account, f"{usd(notional)} in {runs} runs for {hours:g} h")
     found = _arm(context, hours, notional, runs)
     emit("arming", _data(found, None), as_json, lambda: facts(_facts(found, None)))
-    click.echo("`ibloop disarm REASON` ends it at once", err=True)
+    context.tell("`ibloop disarm REASON` ends it at once")
 
 
 @click.command()
@@ -101,7 +101,7 @@ def disarm(context: Context, reason: str) -> None:
     from ibloop.adapters.ledger import arming
     from ibloop.adapters.streamfiles import wake
 
-    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
         was = arming.disarm(tx, operator(), reason, datetime.now(UTC))
     wake(context.profile.stream_dir)
     click.echo("disarmed" if was else "nothing was armed", err=True)
@@ -151,6 +151,10 @@ def _arm(context: Context, hours: float, notional: Decimal, runs: int) -> Arming
 
 
 def _show(context: Context, as_json: bool) -> None:
+    if context.config.mode != "live":
+        data = {"armed": False, "problem": None}
+        emit("arming", data, as_json, lambda: facts([("armed", "not needed on paper")]))
+        return
     with closing(context.open_readonly()) as db:
         found, problem = standing(context, db)
     emit("arming", _data(found, problem), as_json, lambda: facts(_facts(found, problem)))

@@ -1,6 +1,7 @@
 """``ibloop calendar``: when the exchange is open and when the rebalance is due."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -8,10 +9,11 @@ from zoneinfo import ZoneInfo
 import click
 
 from ibloop.cli.common import Context, emit, json_option, pass_context
-from ibloop.cli.terminal import table
+from ibloop.cli.terminal import coloured, table
 
 if TYPE_CHECKING:
     from ibloop.config import Config
+    from ibloop.core.lifecycle import RunState
     from ibloop.core.windows import Quiet
 
 
@@ -84,7 +86,7 @@ def _day(config: "Config", day: date) -> dict[str, Any]:
 @json_option
 @pass_context
 def next_windows(context: Context, weeks: int, as_json: bool) -> None:
-    """Show when the next rebalances are due.
+    """Show when the next rebalances are due, and whether their runs exist already.
 
     \b
     Example:
@@ -109,11 +111,13 @@ def next_windows(context: Context, weeks: int, as_json: bool) -> None:
         )
         windows = list(found)[:weeks]
     zone = ZoneInfo(timezone)
+    had = _runs(context, [window.key for window in windows])
     data: list[dict[str, Any]] = [
         {
             "key": window.key,
             "opens": window.opens,
             "closes": window.closes,
+            "run": had.get(window.key),
             "quiet": quiet_between(config.quiet, window.opens, window.closes),
         }
         for window in windows
@@ -123,14 +127,26 @@ def next_windows(context: Context, weeks: int, as_json: bool) -> None:
             w["key"],
             _local(w["opens"], zone),
             _local(w["closes"], zone),
+            coloured(w["run"] or "-"),
             _stretches(w["quiet"], zone),
         )
         for w in data
     ]
-    columns = ("PERIOD", "DUE FROM", "UNTIL", "NOTHING SENT")
+    columns = ("PERIOD", "DUE FROM", "UNTIL", "RUN", "NOTHING SENT")
     emit("calendar", data, as_json, lambda: table(columns, rows))
     if not as_json:
         click.echo(f"times in {timezone}", err=True)
+
+
+def _runs(context: Context, keys: list[str]) -> "dict[str, RunState]":
+    """Return the status of each period's run, as far as there is a ledger that has one."""
+    from ibloop.adapters.ledger import runs
+
+    if not context.has_ledger():
+        return {}
+    with closing(context.open_readonly()) as db:
+        found = {key: runs.find_key(db, key) for key in keys}
+    return {key: run.status for key, run in found.items() if run is not None}
 
 
 def _local(moment: object, zone: ZoneInfo) -> str:

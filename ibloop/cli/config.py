@@ -4,7 +4,7 @@ import dataclasses
 
 import click
 
-from ibloop.cli.common import Context, emit, json_option, pass_context
+from ibloop.cli.common import Context, emit, json_option, pass_context, unmakeable
 from ibloop.cli.terminal import table
 
 
@@ -50,6 +50,8 @@ def show(context: Context, toml: bool, as_json: bool) -> None:
 def check(context: Context, as_json: bool) -> None:
     """Check the configuration and what it points at; exits 78 when something is wrong.
 
+    What is allowed and probably not meant is a warning.
+
     \b
     Example:
       ibloop config check --config ibloop.toml
@@ -64,13 +66,25 @@ def check(context: Context, as_json: bool) -> None:
         "mode": profile.config.mode,
         "account": profile.config.account,
         "instruments": len(universe.instruments),
+        "warnings": _warnings(context),
     }
     text = (
         f"ok: {profile.config.mode} account {profile.config.account}, {data['instruments']} names"
     )
     emit("config", data, as_json, text)
+    for warning in _warnings(context):
+        click.echo(f"warning: {warning}", err=True)
     if profile.config.mode is Mode.LIVE:
         click.echo("live: nothing is sent before `ibloop arm` and `ibloop run approve`", err=True)
+
+
+def _warnings(context: Context) -> list[str]:
+    from ibloop.config.rules import doubts
+
+    found = doubts(context.config)
+    if problem := unmakeable(context.data_dir):
+        found.append(f"the data directory {context.data_dir} cannot be made: {problem}")
+    return found
 
 
 def flatten(value: object, prefix: str) -> list[tuple[str, object]]:

@@ -130,7 +130,7 @@ def accept_restore(context: Context, reason: str, wait_s: float) -> None:
     from ibloop.adapters.streamfiles import wake
     from ibloop.daemons.executing.run_commands import ACCEPT_LEDGER
 
-    with closing(context.open_ledger(create=False)) as ledger:
+    with closing(context.open_ledger()) as ledger:
         with ledger.transaction() as tx:
             now = datetime.now(UTC)
             number = commands.request(tx, ACCEPT_LEDGER, {"reason": reason}, operator(), now)
@@ -142,7 +142,7 @@ def accept_restore(context: Context, reason: str, wait_s: float) -> None:
         )
     if answer.status is not commands.CommandStatus.DONE:
         raise RefusedError(f"not accepted: {answer.result}")
-    click.echo("accepted; `ibloop run retry` goes on with a blocked run", err=True)
+    context.tell("accepted; `ibloop run retry RUN` goes on with a blocked run")
 
 
 @db.command()

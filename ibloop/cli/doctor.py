@@ -7,12 +7,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
-from ibloop.cli.common import NOT_A_MEMBER, Context, emit, json_option, pass_context
+from ibloop.cli.common import NOT_A_MEMBER, Context, emit, json_option, pass_context, unmakeable
 from ibloop.cli.terminal import coloured, table
-from ibloop.errors import Exit, IbloopError
+from ibloop.errors import Exit, IbloopError, RefusedError
+
+if TYPE_CHECKING:
+    from ibloop.config import Profile
 
 DISK_FREE_BYTES_MIN = 200_000_000
 SQLITE_VERSION_MIN = (3, 51, 3)
@@ -86,9 +90,8 @@ def _profile(context: Context) -> Iterator[Check]:
         return
     source = str(profile.source) if profile.source else "built-in sim profile"
     yield Check("configuration", True, f"{source}: {profile.config.mode} {profile.config.account}")
-    if profile.config.mode == "live":
-        yield Check("live trading", False, "refused in this version", "use a paper account")
     yield _asked("universe", lambda: f"{len(load_universe(profile).instruments)} names")
+    yield _targets(profile)
     yield _data_dir(context)
     yield from _ledger(context)
 
@@ -100,15 +103,34 @@ def _asked(name: str, ask: Callable[[], str]) -> Check:
         return Check(name, False, str(error), "mend it, then ask again")
 
 
+def _targets(profile: "Profile") -> Check:
+    """Look at the targets file; the built-in profile names none of its own."""
+    from ibloop.adapters.universe import load_universe
+    from ibloop.daemons.pretrade import read_targets
+
+    path = profile.resolve(profile.config.targets.file)
+    if profile.source is None and not path.exists():
+        return Check("targets", True, f"none at {path}: name one with --targets")
+
+    def read() -> str:
+        reading, as_of = read_targets(path, load_universe(profile), profile.config.limits)
+        return f"{path}: {len(reading.targets)} targets as of {as_of:%F %T} UTC"
+
+    return _asked("targets", read)
+
+
 def _data_dir(context: Context) -> Check:
     path = context.data_dir
     try:
-        path.stat()
-    except FileNotFoundError:
+        context.require_directory()
+    except IbloopError as error:
+        return Check("data directory", False, str(error), "name another with data_dir or --data")
+    if not path.exists():
+        if problem := unmakeable(path):
+            found = f"{path} cannot be made: {problem}"
+            return Check("data directory", False, found, "make it, or name another with data_dir")
         return Check("data directory", True, f"{path} does not exist yet; it is made when needed")
-    except OSError as error:
-        return Check("data directory", False, f"{path}: {error.strerror}", NOT_A_MEMBER)
-    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+    if not os.access(path, os.W_OK | os.X_OK):
         return Check("data directory", False, f"{path} is not writable", NOT_A_MEMBER)
     free = shutil.disk_usage(path).free
     ok = free >= DISK_FREE_BYTES_MIN
@@ -118,21 +140,18 @@ def _data_dir(context: Context) -> Check:
 
 def _ledger(context: Context) -> Iterator[Check]:
     from ibloop.adapters.ledger.check import check
-    from ibloop.adapters.ledger.identity import identity
 
     if not os.path.exists(context.profile.ledger_path):  # noqa: PTH110  # False, not an error
         yield Check("ledger", True, "none to be seen; it is made when the executor first starts")
         return
     try:
         with closing(context.open_readonly()) as db:
-            problems, owner = check(db), identity(db)
+            problems = check(db)
+    except RefusedError as error:
+        yield Check("ledger", False, str(error), "use a data directory of its own for this account")
+        return
     except IbloopError as error:
         yield Check("ledger", False, str(error), "see the message")
-        return
-    config = context.config
-    if (owner.mode, owner.account) != (config.mode, config.account):
-        found = f"belongs to {owner.mode} account {owner.account}"
-        yield Check("ledger", False, found, "use a data directory of its own for this account")
         return
     text = f"{len(problems)} problems" if problems else "whole, audit chain intact"
     yield Check("ledger", not problems, text, "`ibloop db check` names them" if problems else "")

@@ -30,7 +30,7 @@ def rebalance_if_due(
     as_json: bool,
 ) -> None:
     """Trigger the schedule once and end with the exit code that its outcome has."""
-    with closing(context.open_ledger()) as ledger:
+    with closing(context.open_ledger(create=True)) as ledger:
         answer = trigger(
             context.profile,
             ledger,

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -61,9 +61,21 @@ def once(context: Context, as_json: bool) -> None:
 
     with closing(context.open_readonly()) as db:
         quotes = QuoteReader(context.profile.stream_dir)
-        row = evaluate_once(db, context.config, quotes, SystemClock())
+        row = _whole(evaluate_once(db, context.config, quotes, SystemClock()))
     emit("guard", {"evaluation": row}, as_json, lambda: _evaluation(row))
     raise SystemExit(Exit.OK if row.status in WELL else Exit.DEGRADED)
+
+
+def _whole(row: "GuardRow") -> "GuardRow":
+    """Return a verdict that is well only if every holding has a price.
+
+    The guard waits for a late price; who asks once has nothing to wait with.
+    """
+    unpriced = row.detail.get("unpriced")
+    if row.status not in WELL or not isinstance(unpriced, list) or not unpriced:
+        return row
+    reason = f"no price of {', '.join(map(str, unpriced))}; see `ibloop stream status`"
+    return replace(row, status="degraded", detail={**row.detail, "reason": reason})
 
 
 @guard.command()
@@ -112,7 +124,7 @@ def release(context: Context, symbol: str, reason: str) -> None:
     from ibloop.adapters.streamfiles import wake
     from ibloop.daemons.guarding.dropcopy import release as release_symbol
 
-    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
         released = release_symbol(tx, symbol, reason, datetime.now(UTC), operator())
         frozen = sorted(freezes.frozen_symbols(tx.db))
     if not released:
@@ -148,8 +160,8 @@ def _evaluation(row: "GuardRow") -> str:
         ("equity", f"{usd(row.equity)} ({row.equity_source})"),
     ]
     if row.day_loss is not None and row.drawdown is not None:
-        pairs.append(("day loss", f"{row.day_loss:.2%} of {usd(row.baseline_equity)}"))
-        pairs.append(("drawdown", f"{row.drawdown:.2%}, peak {usd(row.peak_equity)}"))
+        pairs.append(("day loss", f"{row.day_loss:z.2%} of {usd(row.baseline_equity)}"))
+        pairs.append(("drawdown", f"{row.drawdown:z.2%}, peak {usd(row.peak_equity)}"))
     unpriced = row.detail.get("unpriced")
     if isinstance(unpriced, list) and unpriced:
         pairs.append(("no price", ", ".join(str(symbol) for symbol in unpriced)))

@@ -3,11 +3,15 @@
 import os
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from ibloop.cli.common import Context, Reason, operator, pass_context
-from ibloop.errors import LedgerError, RefusedError
+from ibloop.errors import ConfigError, LedgerError, RefusedError
+
+if TYPE_CHECKING:
+    from ibloop.core.model import HaltLevel
 
 
 @click.command()
@@ -23,32 +27,57 @@ from ibloop.errors import LedgerError, RefusedError
 def halt(context: Context, reason: str, level: str) -> None:
     """Stop sending orders, now.
 
-    Nothing is sent after this command has returned, whatever else is down.
+    Nothing is sent after this command has returned, whatever else is down. Before the first start
+    it makes the HALT file in the data directory; without a data directory it fails.
 
     \b
     Example:
       ibloop halt "prices look wrong" --level kill
     """
-    from ibloop.adapters.ledger import alerts, halts
-    from ibloop.adapters.streamfiles import wake
     from ibloop.core.model import HaltLevel
 
+    wanted = HaltLevel(level)
+    if context.has_ledger():
+        _write_down(context, wanted, reason)
+    else:
+        wanted = _by_file(context, wanted)
+    what = f"{context.config.account} ({context.config.mode}, {context.data_dir})"
+    context.tell(f"halted {what} at level {wanted}; `ibloop resume REASON` ends it")
+
+
+def _write_down(context: Context, level: "HaltLevel", reason: str) -> None:
+    """Write the halt and its alert into the ledger; the HALT file is left to a person."""
+    from ibloop.adapters.ledger import alerts, halts
+    from ibloop.adapters.streamfiles import wake
+
     by, now = operator(), datetime.now(UTC)
-    # A profile that somebody named can be halted before its first start; the built-in one in a
-    # directory where nothing runs is not what was meant.
-    is_named = context.profile.source is not None
     try:
-        opened = context.open_ledger(create=is_named)
+        opened = context.open_ledger()
     except LedgerError as error:
         file = context.data_dir / "HALT"
         raise LedgerError(f"{error}; without a ledger: echo {level} > {file}") from None
     with closing(opened) as ledger, ledger.transaction() as tx:
-        halt_id = halts.halt(tx, HaltLevel(level), reason, "cli", by, now)
+        halt_id = halts.halt(tx, level, reason, "cli", by, now)
         text = f"trading halted ({level}) by {by}: {reason}"
         alerts.raise_alert(tx, "critical", "halt.requested", str(halt_id), text, None, now, by)
     wake(context.profile.stream_dir)
-    what = f"{context.config.account} ({context.config.mode}, {context.data_dir})"
-    click.echo(f"halted {what} at level {level}; `ibloop resume REASON` ends it", err=True)
+
+
+def _by_file(context: Context, level: "HaltLevel") -> "HaltLevel":
+    """Halt a loop that has no ledger yet: its daemons write the file into it when they start.
+
+    Raises: ConfigError where there is no data directory either, for then no loop is halted.
+    """
+    from ibloop.adapters.halt_file import write_halt_file
+
+    if not context.data_dir.is_dir():
+        raise ConfigError(
+            f"nothing is halted: there is no data directory {context.data_dir}; "
+            "name the loop with --config, --profile or --data"
+        )
+    level = write_halt_file(context.data_dir, level)
+    click.echo(f"no ledger yet: made {context.data_dir / 'HALT'}; remove it to resume", err=True)
+    return level
 
 
 @click.command()
@@ -69,7 +98,8 @@ def resume(context: Context, reason: str) -> None:
     file = context.data_dir / "HALT"
     if os.path.lexists(file):
         raise RefusedError(f"the file {file} halts: remove it (rm {file}), then resume again")
-    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
         cleared = halts.resume(tx, operator(), reason, datetime.now(UTC))
     wake(context.profile.stream_dir)
-    click.echo(f"{cleared} halts cleared" if cleared else "nothing was halted", err=True)
+    halts_told = "1 halt" if cleared == 1 else f"{cleared} halts"
+    click.echo(f"{halts_told} cleared" if cleared else "nothing was halted", err=True)

@@ -8,6 +8,8 @@ import click
 from ibloop.cli.common import ANY_PATH, Context, pass_context
 from ibloop.errors import ConfigError, RefusedError
 
+DEFAULT = Path("ibloop.toml")
+"""Where every command looks for it."""
 FILE_MODE = 0o660
 """Operators are members of the group that owns the file; others see nothing of it."""
 
@@ -27,25 +29,28 @@ def init(context: Context, file: Path | None, mode: str, account: str | None) ->
     """Write a configuration to begin with.
 
     Every key is there with a line that says what it is for, every limit that guards money with a
-    proposed value. FILE is ./ibloop.toml unless it, --config or --profile say otherwise; a file
-    that exists is left alone.
+    proposed value: in paper mode those of the simulated gateway. FILE is ./ibloop.toml unless it,
+    --config or --profile say otherwise; a file that exists is left alone.
 
     \b
     Examples:
       ibloop init
       ibloop init /etc/ibloop/live.toml --mode live --account U1234567
     """
-    from ibloop.config import parse
+    from ibloop.config import SYSTEM_CONFIG_DIR, parse
     from ibloop.config.template import PAPER_ACCOUNT_EXAMPLE, template
     from ibloop.core.model import Mode
 
     if account is None and mode == "live":
         raise click.UsageError("live mode needs --account: the one account this profile trades")
-    path = file or _named(context) or Path("ibloop.toml")
-    text = template(Mode(mode), account or PAPER_ACCOUNT_EXAMPLE)
+    path = file or _named(context) or DEFAULT
+    is_system = path.absolute().parent == SYSTEM_CONFIG_DIR
+    data_dir = None if is_system else "data"
+    text = template(Mode(mode), account or PAPER_ACCOUNT_EXAMPLE, data_dir)
     parse(text, "--account" if account else "the template")
     _write_new(path, text)
-    told = f"wrote {path}; look at each limit, then `ibloop config check --config {path}`"
+    named = "" if path == DEFAULT else f" --config {path}"
+    told = f"wrote {path}; look at each limit, then `ibloop config check{named}`"
     click.echo(told, err=True)
     if mode == "live":
         click.echo("it names universe.csv beside it: list there what may be traded", err=True)

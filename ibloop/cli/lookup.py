@@ -8,9 +8,12 @@ from ibloop.cli.common import is_text
 from ibloop.errors import BadInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ibloop.adapters.ledger.connection import Connection
     from ibloop.adapters.ledger.order_rows import OrderRow
     from ibloop.adapters.ledger.runs import Run
+    from ibloop.core.gates import Gate
 
 
 def run_named(db: "Connection", name: str) -> "Run":
@@ -19,6 +22,19 @@ def run_named(db: "Connection", name: str) -> "Run":
     if run is None:
         raise BadInputError(f"there is no run {name!r}; `ibloop run list` shows them")
     return run
+
+
+def gate_data(gates: "Iterable[Gate]") -> list[dict[str, object]]:
+    """Return gates as plain data; a reason to block is only that of a gate that did not pass."""
+    return [
+        {
+            "name": gate.name,
+            "passed": gate.passed,
+            "reason": None if gate.passed else gate.reason,
+            "detail": gate.detail,
+        }
+        for gate in gates
+    ]
 
 
 def order_data(row: "OrderRow") -> dict[str, object]:

@@ -16,7 +16,7 @@ from ibloop.cli.common import (
     operator,
     pass_context,
 )
-from ibloop.cli.terminal import coloured, table
+from ibloop.cli.terminal import average, coloured, table
 from ibloop.errors import RefusedError
 
 
@@ -118,7 +118,7 @@ def cancel(context: Context, name: str, reason: str) -> None:
     from ibloop.core.lifecycle import ORDER_TERMINAL, OrderState
     from ibloop.daemons.executing.run_attempts import CANCEL_ORDER
 
-    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
         order = order_named(tx.db, name).order
         ref, status = order.client_order_id, order.status
         if status in ORDER_TERMINAL:
@@ -130,8 +130,8 @@ def cancel(context: Context, name: str, reason: str) -> None:
         args = {"client_order_id": ref, "reason": reason}
         commands.request(tx, CANCEL_ORDER, args, operator(), datetime.now(UTC))
     wake(context.profile.stream_dir)
-    told = "asked the executor to cancel it; see `ibloop orders show`"
-    click.echo(f"order {ref}: {told}", err=True)
+    told = f"asked the executor to cancel it; see `ibloop orders show {ref}`"
+    context.tell(f"order {ref}: {told}")
 
 
 class PositiveDecimal(click.ParamType[Decimal]):
@@ -188,7 +188,7 @@ def resolve(
     from ibloop.cli.resolving import order_named
 
     decision = resolution.Decision(resolution.Fate(fate), reason, perm_id, quantity, price)
-    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
         row = order_named(tx.db, name)
         state = resolution.resolve(tx, row, decision, datetime.now(UTC), operator())
     wake(context.profile.stream_dir)
@@ -208,7 +208,7 @@ def order_line(data: dict[str, object]) -> list[object]:
         data["limit_price"],
         coloured(data["status"]),
         data["filled_quantity"],
-        data["avg_fill_price"],
+        average(data["avg_fill_price"]),  # type: ignore[arg-type]
         _why(data),
     ]
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import click
 
 from ibloop.cli.common import Context, Reason, emit, json_option, operator, pass_context
-from ibloop.cli.terminal import table
+from ibloop.cli.terminal import average, table
 
 
 @click.group()
@@ -30,7 +30,7 @@ def list_positions(context: Context, as_json: bool) -> None:
         held = account.positions(db)
         as_of = account.positions_as_of(db)
     data = {"as_of": as_of, "positions": held}
-    rows = [(p.symbol, p.quantity, p.avg_cost) for p in held]
+    rows = [(p.symbol, p.quantity, average(p.avg_cost)) for p in held]
     emit("positions", data, as_json, lambda: table(("SYMBOL", "QUANTITY", "AVG COST"), rows))
     if not as_json:
         click.echo(f"as of {as_of:%F %T} UTC" if as_of else "never read yet", err=True)
@@ -79,7 +79,7 @@ def accept(context: Context, symbols: tuple[str, ...], reason: str) -> None:
     from ibloop.adapters.streamfiles import wake
     from ibloop.daemons.executing.comparing import accept_positions
 
-    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
         accepted = accept_positions(
             tx, symbols, reason=reason, now=datetime.now(UTC), actor=operator()
         )

@@ -10,6 +10,7 @@ from ibloop.adapters.ledger import account
 from ibloop.adapters.streamfiles import QuoteReader
 from ibloop.adapters.universe import Universe
 from ibloop.cli.common import Context, emit
+from ibloop.cli.lookup import gate_data
 from ibloop.cli.terminal import table
 from ibloop.cli.verdicts import verdict_data
 from ibloop.core.gates import check_gates, first_failed
@@ -30,7 +31,7 @@ def show_preview(
     Raises: NotRunningError when the executor has never read the account.
     """
     profile, now = context.profile, clock.now()
-    reading, as_of = read_targets(path, universe)
+    reading, as_of = read_targets(path, universe, profile.config.limits)
     snapshot = decide(profile, universe, reading, as_of, path)
     with closing(context.open_readonly()) as db:
         gates = check_gates(observe(profile, db, now, as_of, None), now, gate_rules(profile))
@@ -48,7 +49,7 @@ def show_preview(
     )
     orders = [one.order for one in planned]
     told = [verdict_data(verdict) for verdict in refused]
-    data = {"gates": gates, "breaches": told, "lines": plan.lines, "orders": orders}
+    data = {"gates": gate_data(gates), "breaches": told, "lines": plan.lines, "orders": orders}
     emit("preview", data, as_json, lambda: _page(plan))
     if failed := first_failed(gates):
         click.echo(f"would be blocked: {failed.reason}: {failed.detail}", err=True)

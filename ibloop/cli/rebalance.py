@@ -90,8 +90,8 @@ def rebalance(
     run_key = key or period_key(clock.now().utc, config.session.timezone)
     from ibloop.daemons.pretrade import read_targets
 
-    read_targets(path, universe)  # before the ledger is made: bad input writes nothing
-    with closing(context.open_ledger()) as ledger:
+    read_targets(path, universe, config.limits)  # before the ledger is made
+    with closing(context.open_ledger(create=True)) as ledger:
         asked = request_run(
             context.profile,
             ledger,
@@ -110,8 +110,8 @@ def rebalance(
 
 def show(context: Context, run: "Run", gates: "tuple[Gate, ...]", as_json: bool) -> None:
     """Print what became of the request."""
+    from ibloop.cli.lookup import gate_data
     from ibloop.core.lifecycle import REASON_ADVICE
-    from ibloop.daemons.overview import complete
 
     data = {
         "run_id": run.run_id,
@@ -120,13 +120,12 @@ def show(context: Context, run: "Run", gates: "tuple[Gate, ...]", as_json: bool)
         "reason": run.reason,
         "detail": run.detail,
         "snapshot_id": run.snapshot_id,
-        "gates": gates,
+        "gates": gate_data(gates),
     }
     reason = f" ({run.reason}: {run.detail})" if run.reason else ""
     emit("rebalance", data, as_json, f"{run.run_key}\t{coloured(run.status)}{reason}")
     if run.reason in REASON_ADVICE:
-        advice = complete(REASON_ADVICE[run.reason], context.profile)
-        click.echo(f"what to do: {advice}", err=True)
+        context.tell(f"what to do: {REASON_ADVICE[run.reason]}", run.run_key)
 
 
 def wait_for_end(context: Context, db: "Connection", run: "Run") -> "Run":

@@ -8,7 +8,7 @@ from ibloop.adapters.ledger.audit import AuditRow
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.cli.common import is_text
 from ibloop.cli.lookup import order_data
-from ibloop.cli.terminal import coloured, facts, table
+from ibloop.cli.terminal import average, coloured, facts, table
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState
 from ibloop.core.model import Order, Tif
 from ibloop.core.sessions import trade_date
@@ -90,7 +90,7 @@ def page(data: dict[str, object], row: OrderRow) -> str:
         ),
         ("sent", f"{order.sent_at:%F %T} UTC" if order.sent_at else "never"),
         ("expires", f"{order.good_till:%F %T} UTC ({order.tif})"),
-        ("filled", f"{order.filled_quantity} at {order.avg_fill_price or '-'}"),
+        ("filled", f"{order.filled_quantity} at {average(order.avg_fill_price) or '-'}"),
         ("broker said", f"{row.refusal.code}: {row.refusal.text}" if row.refusal else ""),
         ("evidence", _judgement(row)),
         *((_holds(c["holds"]), str(c["condition"])) for c in conditions),
@@ -120,4 +120,4 @@ def _change(row: AuditRow) -> str:
     said = row.payload
     if "to" in said:
         return f"{said['from']} -> {said['to']}"
-    return ", ".join(f"{key} {value}" for key, value in said.items() if value is not None)[:100]
+    return ", ".join(f"{key} {value}" for key, value in said.items() if value is not None)

@@ -63,6 +63,15 @@ class LazyGroup(click.Group):
             _add_globals(command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; suggest others by name for one that is misspelt."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from :data:`SUMMARIES`: importing them all would cost a second."""
         with formatter.section("Commands"):
@@ -157,10 +166,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a file's name may hold bytes that are no text
             stream.reconfigure(errors="backslashreplace")
+    context = Context()
     try:
-        ibloop.main(prog_name="ibloop")
+        ibloop.main(prog_name="ibloop", obj=context)
     except IbloopError as error:
-        _tell(str(error))
+        _tell(context.complete(str(error)))
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of a pipe has gone (`ibloop orders list | head`): not our failure.

@@ -136,7 +136,6 @@ def _page(context: Context, found: "Run", data: dict[str, object], asked: "Appro
 def _facts(context: Context, found: "Run", pretrade: object) -> list[tuple[str, str]]:
     from ibloop.adapters.ledger.snapshots import PreTrade
     from ibloop.core.lifecycle import REASON_ADVICE
-    from ibloop.daemons.overview import complete
 
     reason = f" ({found.reason})" if found.reason else ""
     advice = REASON_ADVICE.get(found.reason, "") if found.reason else ""
@@ -147,7 +146,7 @@ def _facts(context: Context, found: "Run", pretrade: object) -> list[tuple[str, 
     return [
         ("run", f"{found.run_key}  {coloured(found.status)}{reason}"),
         ("detail", found.detail),
-        ("next", complete(advice, context.profile)),
+        ("next", context.complete(advice, found.run_key)),
         ("created", f"{found.created_at:%F %T} UTC, attempt {found.attempt}, id {found.run_id}"),
         ("targets", asked.targets_path if asked else ""),
         ("snapshot", found.snapshot_id or ""),
@@ -180,7 +179,7 @@ def retry(context: Context, name: str, file: Path | None, as_json: bool) -> None
     from ibloop.daemons.pretrade import retry_run
 
     universe = load_universe(context.profile)
-    with closing(context.open_ledger(create=False)) as ledger:
+    with closing(context.open_ledger()) as ledger:
         found = run_named(ledger.db, name)
         if found.status is not RunState.BLOCKED:
             raise RefusedError(
@@ -228,7 +227,7 @@ def cancel(context: Context, name: str) -> None:
     from ibloop.daemons.executing.run_commands import CANCEL_RUN
 
     by, now = operator(), datetime.now(UTC)
-    with closing(context.open_ledger(create=False)) as ledger, ledger.transaction() as tx:
+    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
         found = run_named(tx.db, name)
         if found.status in RUN_TERMINAL:
             raise RefusedError(f"run {found.run_key} has ended: {found.status}")
@@ -255,5 +254,5 @@ def cancel(context: Context, name: str) -> None:
         else:
             commands.request(tx, CANCEL_RUN, {"run_id": found.run_id}, by, now)
     wake(context.profile.stream_dir)
-    said = "canceled" if at_once else "asked the executor to end it; see `ibloop run show`"
-    click.echo(f"run {found.run_key}: {said}", err=True)
+    said = "canceled" if at_once else "asked the executor to end it; see `ibloop run show RUN`"
+    context.tell(f"run {found.run_key}: {said}", found.run_key)

@@ -45,7 +45,7 @@ def status(context: Context, watch: bool, as_json: bool) -> None:
     from ibloop.daemons.overview import status_data
 
     found = _collect(context)
-    emit("status", status_data(found), as_json, lambda: _page(found))
+    emit("status", status_data(found), as_json, lambda: context.complete(_page(found)))
     raise SystemExit(Exit.OK if found.healthy else Exit.DEGRADED)
 
 
@@ -57,7 +57,7 @@ def _watch(context: Context) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         while True:
-            page = _page(_collect(context))
+            page = context.complete(_page(_collect(context)))
             click.echo(_redrawn(page) if is_terminal() else f"{page}\n", nl=False)
             sys.stdout.flush()
             time.sleep(WATCH_S)
@@ -81,11 +81,12 @@ def _collect(context: Context) -> "Overview":
     try:
         db = context.open_readonly()
     except LedgerError as error:
-        return read_overview(context.profile, now, None, str(error))
+        note = context.complete(str(error))
+        return read_overview(context.profile, now, None, note, context.options)
     with closing(db):
         db.execute("BEGIN")
         view = read_ledger(db, Limits(runs=1, orders=1, fills=1, alerts=ALERTS_SHOWN))
-    return read_overview(context.profile, now, view, None)
+    return read_overview(context.profile, now, view, None, context.options)
 
 
 def _page(found: "Overview") -> str:
@@ -155,5 +156,5 @@ def _armed_text(found: "Overview") -> str:
 
 def _guard_text(row: "GuardRow") -> str:
     figures = (("day loss", row.day_loss), ("drawdown", row.drawdown))
-    known = [f"{name} {value:.2%}" for name, value in figures if value is not None]
+    known = [f"{name} {value:z.2%}" for name, value in figures if value is not None]
     return f"{coloured(row.status)}{''.join(f', {text}' for text in known)}"

@@ -54,7 +54,7 @@ def _ask(context: Context, kind: str, symbols: tuple[str, ...]) -> None:
     from ibloop.adapters.ledger import commands
     from ibloop.adapters.streamfiles import wake
 
-    with closing(context.open_ledger(create=False)) as ledger:
+    with closing(context.open_ledger()) as ledger:
         with ledger.transaction() as tx:
             now, args = datetime.now(UTC), {"symbols": list(symbols)}
             number = commands.request(tx, kind, args, operator(), now)

@@ -27,14 +27,22 @@ def validate(context: Context, file: Path | None, as_json: bool) -> None:
       ibloop targets validate targets.csv
     """
     from ibloop.adapters.universe import load_universe
-    from ibloop.core.snapshot import total_weight
+    from ibloop.core.snapshot import gross_weight, total_weight
     from ibloop.daemons.pretrade import read_targets
 
     path = file or context.profile.resolve(context.config.targets.file)
-    reading, as_of = read_targets(path, load_universe(context.profile))
-    total = total_weight(reading.targets)
+    reading, as_of = read_targets(path, load_universe(context.profile), context.config.limits)
+    total, gross = total_weight(reading.targets), gross_weight(reading.targets)
     rows = [(t.symbol, t.weight) for t in reading.targets]
-    data = {"path": str(path), "as_of": as_of, "total_weight": total, "targets": reading.targets}
+    data = {
+        "path": str(path),
+        "as_of": as_of,
+        "total_weight": total,
+        "gross_weight": gross,
+        "targets": reading.targets,
+    }
     emit("targets", data, as_json, lambda: table(("SYMBOL", "WEIGHT"), rows))
     if not as_json:
-        click.echo(f"{path}: {len(rows)} targets, total {total}, as of {as_of:%F %T} UTC", err=True)
+        longs_less_shorts = f"total {total}" + (f" (gross {gross})" if gross != total else "")
+        told = f"{len(rows)} targets, {longs_less_shorts}, as of {as_of:%F %T} UTC"
+        click.echo(f"{path}: {told}", err=True)

@@ -56,6 +56,13 @@ def usd(amount: Decimal | None) -> str:
     return "-" if amount is None else f"{amount:,.2f} USD"
 
 
+def average(value: Decimal | None) -> Decimal | None:
+    """Return an average price for people: with no more places than a price has."""
+    if value is None or -int(value.as_tuple().exponent) <= PLACES_MAX:
+        return value
+    return round(value, PLACES_MAX)
+
+
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
     """Return labelled lines: aligned on a terminal, ``label TAB text`` elsewhere."""
     found = [(label, text) for label, text in pairs if text]

@@ -3,6 +3,10 @@
 Where the file comes from: ``--config FILE``, else ``--profile NAME`` (``/etc/ibloop/NAME.toml``
 and nothing else), else ``$IBLOOP_CONFIG``, else ``./ibloop.toml``, else the built-in sim profile.
 Nothing but the path of the file is ever read from the environment.
+
+Where the data is: ``--data``, else ``data_dir``, else ``/var/lib/ibloop/NAME`` for a file in
+``/etc/ibloop``, else ``./data`` of the current directory. Every relative path in the file is
+relative to the file; what `ibloop init` writes names ``data`` beside it.
 """
 
 from ibloop.config.loading import (

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import tomllib
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from ibloop.config.kinds import wrong_value
 from ibloop.config.rules import bad_numbers, contradictions, unknown_keys
 from ibloop.config.tree import Config
 from ibloop.errors import ConfigError
@@ -43,8 +45,7 @@ class Profile:
 
     def resolve(self, file: str) -> Path:
         """Return ``file`` relative to the configuration's directory (else the current one)."""
-        base = self.source.parent if self.source else Path.cwd()
-        return (base / file).expanduser()
+        return beside(self.source, file)
 
 
 def load_profile(config_file: Path | None, profile: str | None, data: Path | None) -> Profile:
@@ -52,13 +53,28 @@ def load_profile(config_file: Path | None, profile: str | None, data: Path | Non
 
     Raises: ConfigError when the named file is missing, unreadable or wrong in any way.
     """
-    source = _find(config_file, profile)
+    source = find_source(config_file, profile)
     config = parse(_read(source) if source else BUILTIN_TOML, str(source or "built-in profile"))
-    if data is None and config.data_dir is not None:
-        data = ((source.parent if source else Path.cwd()) / config.data_dir).expanduser()
-    if data is None and source is not None and source.parent == SYSTEM_CONFIG_DIR:
-        data = SYSTEM_DATA_DIR / source.stem
-    return Profile(config, source, (data or Path("data")).absolute())
+    return Profile(config, source, (data or usual_data_dir(config, source)).absolute())
+
+
+def usual_data_dir(config: Config, source: Path | None) -> Path:
+    """Return where the data is unless ``--data`` says otherwise.
+
+    ``./data`` of the current directory where neither the file nor its place says anything; what
+    `ibloop init` writes says ``data_dir``, so that a command from another directory finds it.
+    """
+    if config.data_dir is not None:
+        return beside(source, config.data_dir)
+    if source is not None and source.parent == SYSTEM_CONFIG_DIR:
+        return SYSTEM_DATA_DIR / source.stem
+    return Path("data").absolute()
+
+
+def beside(source: Path | None, file: str) -> Path:
+    """Return ``file`` relative to the directory of ``source``, else to the current one."""
+    base = source.parent if source else Path.cwd()
+    return base / os.path.expanduser(file)  # noqa: PTH111  # Path's raises for an unknown user
 
 
 def profile_path(name: str) -> Path:
@@ -68,7 +84,8 @@ def profile_path(name: str) -> Path:
     return SYSTEM_CONFIG_DIR / f"{name}.toml"
 
 
-def _find(config_file: Path | None, profile: str | None) -> Path | None:
+def find_source(config_file: Path | None, profile: str | None) -> Path | None:
+    """Return the file of the profile that is meant, ``None`` for the built-in one."""
     if config_file is not None:
         return config_file.absolute()
     if profile is not None:
@@ -83,8 +100,11 @@ def _read(source: Path) -> str:
     try:
         return source.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"no configuration at {source}") from None
-    except (OSError, UnicodeDecodeError) as error:
+        told = f"no configuration at {source}; `ibloop init {shlex.quote(str(source))}` writes one"
+        raise ConfigError(told) from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {source}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read {source}: {error}") from None
 
 
@@ -102,7 +122,7 @@ def parse(text: str, source: str) -> Config:
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {error}") from None
+        raise ConfigError(f"{source}: {wrong_value(str(error), raw, Config)}") from None
     if problems := bad_numbers(config, ""):
         raise ConfigError(f"{source}: {'; '.join(problems)}")
     if problems := contradictions(config):

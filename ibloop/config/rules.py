@@ -1,10 +1,11 @@
 """What is wrong with a configuration: each rule yields sentences that say what to write instead."""
 
 import dataclasses
+import difflib
 import math
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -28,11 +29,20 @@ def unknown_keys(raw: dict[str, Any], kind: type, prefix: str) -> list[str]:
     problems = []
     for key, value in raw.items():
         if key not in hints:
-            known = ", ".join(sorted(hints))
-            problems.append(f"unknown key '{prefix}{key}' (known here: {known})")
+            problems.append(f"unknown key '{prefix}{key}'{_meant(key, hints, prefix)}")
         elif dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
             problems.extend(unknown_keys(value, hints[key], f"{prefix}{key}."))
     return problems
+
+
+def _meant(key: str, hints: Iterable[str], prefix: str) -> str:
+    """Return what may have been meant by an unknown key, else what there is."""
+    if close := difflib.get_close_matches(key, hints, n=1):
+        return f"; did you mean '{prefix}{close[0]}'?"
+    for name, table in typing.get_type_hints(Config).items():
+        if dataclasses.is_dataclass(table) and key in typing.get_type_hints(table):
+            return f"; did you mean '{name}.{key}'? It belongs under [{name}]"
+    return f" (known here: {', '.join(sorted(hints))})"
 
 
 def bad_numbers(values: Any, prefix: str) -> list[str]:
@@ -51,6 +61,22 @@ def bad_numbers(values: Any, prefix: str) -> list[str]:
         elif isinstance(value, int | float | Decimal) and value < 0:
             problems.append(f"'{prefix}{name}' must not be negative, was {value}")
     return problems
+
+
+def doubts(config: Config) -> list[str]:
+    """Return a sentence for every value that is allowed and probably not meant."""
+    limits, found = config.limits, []
+    if limits.price_collar_fraction == 0:
+        found.append(
+            "limits.price_collar_fraction = 0 leaves no tick for a limit price off the mid: "
+            "most orders will be refused"
+        )
+    if limits.gross_weight_max > 1 and not (limits.short_allowed or limits.margin_check):
+        found.append(
+            f"limits.gross_weight_max = {limits.gross_weight_max} can only be used by shorts or "
+            "on margin: set limits.margin_check for a margin account, or at most 1"
+        )
+    return found
 
 
 def contradictions(config: Config) -> list[str]:

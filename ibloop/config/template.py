@@ -82,6 +82,7 @@ _LIMITS = {
         "Day trades in five days, for a margin account below 25,000 USD.", None, "3", "3"
     ),
     "settled_cash_only": Key("For a cash account: sales pay for purchases once they have settled."),
+    "margin_check": Key("For a margin account: the broker says first what a run costs in margin."),
     "short_allowed": Key("Whether a position may become negative.", "false"),
     "symbols_allowed": Key("Only these may be bought; empty: the whole universe."),
     "symbols_denied": Key("These are not traded at all."),
@@ -158,7 +159,10 @@ _EXECUTION = {
 _OTHERS = {
     "mode": Key('"paper" or "live": must agree with account and port.'),
     "account": Key("The one account of this profile."),
-    "data_dir": Key("Where ledger and prices are kept.", example='"/var/lib/ibloop/paper"'),
+    "data_dir": Key(
+        "Where ledger and prices are kept; left out in /etc/ibloop: /var/lib/ibloop/NAME.",
+        example='"data"',
+    ),
     "session.calendar": Key(
         '"nyse", or "always" with the simulated gateway.', '"always"', '"nyse"'
     ),
@@ -205,10 +209,15 @@ KEYS: dict[str, Key] = {
 """Every key by its dotted name; a test holds this equal to the tree."""
 
 
-def template(mode: Mode, account: str) -> str:
-    """Return the text of a configuration file for an account."""
+def template(mode: Mode, account: str, data_dir: str | None = None) -> str:
+    """Return the text of a configuration file for an account, with its data in ``data_dir``."""
     fixed = {"mode": f'"{mode}"', "account": f'"{account}"'}
+    if data_dir is not None:
+        fixed["data_dir"] = f'"{data_dir}"'
     head = f"# ibloop, {mode} account {account}. `ibloop config check` says whether it can be used."
+    if mode is Mode.PAPER:
+        head += "\n# The values suit the simulated gateway: docs/reference/risk-checks.md proposes"
+        head += "\n# others for an account of your own, which `ibloop init --mode live` writes."
     return "\n".join([head, *_table(Config, "", mode, fixed)]) + "\n"
 
 

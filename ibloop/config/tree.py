@@ -38,7 +38,7 @@ class Gateway:
     ``command`` starts the program named by the key ``command`` (a list: program and arguments),
     which runs a gateway in the foreground that listens on ``port``. ``port`` 0 (with ``sim``)
     picks a free one, which ``_gateway.json`` then tells. ``sim_args`` are further arguments for
-    ``ibloop sim``.
+    ``ibloop sim``; ``["--account", "DU1234567:margin:100000"]`` makes it a margin account.
 
     A gateway restarts once a day at ``restart_at``, a time of day in ``restart_timezone`` (left
     out: the session's); nothing is sent from ``restart_before_minutes`` before until

@@ -5,7 +5,7 @@ the broker. What differs for longer than a grace period is a break: its symbol i
 what is held of it is not known. A break ends when both agree again, or when a person accepts.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from ibloop.core.model import ZERO, Execution, Moment, Position
 from ibloop.core.promises import exec_base
-from ibloop.core.valuing import split_ratio
+from ibloop.core.splits import split_ratio
 
 ACCOUNT = "*"
 """Stands for every symbol: the whole account is frozen."""
@@ -84,7 +84,8 @@ class Copies:
     answer, so that what is not among them is not there. ``recorded``: the ledger's fills of today
     and of those bases, by base. ``expected``: shares by symbol that the ledger expects, ``None``
     before the first run; ``held``: what the broker says. Prices by symbol, before and now, and the
-    contracts of what was held before, tell splits and new symbols.
+    contracts of what was held before, tell splits and new symbols. ``unexplained``: by symbol what
+    the guard's own books cannot explain, ``None`` before it has any.
     """
 
     shown: Mapping[str, Seen]
@@ -96,11 +97,13 @@ class Copies:
     prices_before: Mapping[str, Decimal]
     prices_now: Mapping[str, Decimal]
     since: datetime
+    unexplained: Mapping[str, str] | None = None
 
 
 def compare(copies: Copies) -> tuple[Break, ...]:
     """Return every difference between ledger and broker, sorted by symbol."""
     found = (*_executions(copies), *_unconfirmed(copies), *_positions(copies))
+    found = (*found, *_unbooked(copies, {b.symbol for b in found}))
     return tuple(sorted(found, key=lambda b: (b.symbol, b.key)))
 
 
@@ -160,6 +163,13 @@ def _positions(copies: Copies) -> Iterator[Break]:
         text = f"{symbol}: {now} held, {expected} expected by the fills"
         cause = _cause(symbol, expected, now, renamed, copies)
         yield Break(BreakKind.POSITION, symbol, symbol, f"{text}{f': {cause}' if cause else ''}")
+
+
+def _unbooked(copies: Copies, known: Collection[str]) -> Iterator[Break]:
+    """Yield what the ledger does not object to, or cannot, and the guard's own books do."""
+    for symbol, text in sorted((copies.unexplained or {}).items()):
+        if symbol not in known:
+            yield Break(BreakKind.POSITION, symbol, symbol, text)
 
 
 def _quantity(held: Mapping[str, Position], symbol: str) -> Decimal:
@@ -277,7 +287,7 @@ def _is_explained(
     if freeze.kind is BreakKind.MANY:
         return len({f.symbol for f in standing} - {ACCOUNT}) <= SYMBOLS_MAX
     if freeze.kind is BreakKind.POSITION:
-        return copies.expected is not None
+        return copies.expected is not None or copies.unexplained is not None
     recorded, shown = freeze.subject in copies.recorded, freeze.subject in copies.shown
     if freeze.kind is BreakKind.UNCONFIRMED:
         return recorded and shown

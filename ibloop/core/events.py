@@ -7,7 +7,7 @@ and positions are the evidence (``core.recovery``).
 from dataclasses import dataclass
 from decimal import Decimal
 
-from ibloop.core.model import AccountValues, Evidence, Execution
+from ibloop.core.model import AccountValues, Evidence, Execution, MarginImpact
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,13 @@ class AccountReported:
     values: AccountValues
 
 
+@dataclass(frozen=True, slots=True)
+class MarginAnswered:
+    """The end of a margin question: one impact, or the reason why there is none, an order."""
+
+    impacts: tuple[MarginImpact, ...]
+
+
 BrokerEvent = (
     OrderReported
     | Executed
@@ -95,4 +102,5 @@ BrokerEvent = (
     | EvidenceCollected
     | EvidenceFailed
     | AccountReported
+    | MarginAnswered
 )

@@ -62,7 +62,8 @@ class Baseline:
     ``day_*`` begin anew each trade date and after an operator's resume; ``peak_usd`` never falls
     but by a resume or a withdrawal. ``close_usd`` is the last value of this date in market hours,
     which becomes the next date's ``prior_close_usd``. ``year_high_usd`` is the highest value of
-    52 weeks before this date.
+    52 weeks before this date. ``opening`` are the valuations of which the start is still being
+    made, none once it is; ``is_anew`` when nothing of before counts, the peak neither.
     """
 
     trade_date: date
@@ -74,6 +75,8 @@ class Baseline:
     prior_close_usd: Decimal | None = None
     prior_close_on: date | None = None
     year_high_usd: Decimal | None = None
+    opening: tuple[Decimal, ...] = ()
+    is_anew: bool = False
 
     @property
     def day_base_usd(self) -> Decimal:
@@ -94,6 +97,7 @@ class Baseline:
             close_usd=_scaled(self.close_usd, factor),
             prior_close_usd=_scaled(self.prior_close_usd, factor),
             year_high_usd=_scaled(self.year_high_usd, factor),
+            opening=tuple(_cents(value * factor) for value in self.opening),
         )
 
 
@@ -101,7 +105,8 @@ class Baseline:
 class GuardVerdict:
     """One evaluation: the status for ``trade_guard_state`` and the halt to raise, if any.
 
-    ``recent`` are the sound valuations that decided, this one last.
+    ``recent`` are the sound valuations that decided, this one last; ``flow_factor`` is what a flow
+    has multiplied them and the baseline by, ``None`` without one or without anything before it.
     """
 
     status: str
@@ -112,6 +117,7 @@ class GuardVerdict:
     halt: HaltLevel | None
     reason: str
     recent: tuple[Decimal, ...] = ()
+    flow_factor: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,40 +169,50 @@ def flow_factor(equity_usd: Decimal, flow_usd: Decimal) -> Decimal | None:
     return equity_usd / before if before > 0 and equity_usd > 0 else None
 
 
-def rebase(
-    baseline: Baseline | None,
-    equity_usd: Decimal,
-    seen: Circumstances,
-    high_usd: Decimal | None = None,
-) -> Baseline:
+def rebase(baseline: Baseline | None, recent: tuple[Decimal, ...], seen: Circumstances) -> Baseline:
     """Return the baseline this evaluation is measured against, before it is measured.
 
-    A new day starts at its first evaluation. A resume by an operator is the decision to live with
+    A new day starts at its first evaluations. A resume by an operator is the decision to live with
     the loss so far: everything starts anew from there, so that the next loss trips again.
-    ``high_usd`` is what a new high may be, the equity itself when left out.
+    ``recent`` are the valuations that decide, this one last. A start is the middle of three
+    valuations: until they are there it is what this one is sure of, from which nothing is lost.
     """
-    high_usd = equity_usd if high_usd is None else high_usd
-    close = equity_usd if seen.market_open else None
-    at = seen.resumed_at
-    resumed = baseline is not None and at is not None and at > baseline.set_at
-    if baseline is None or resumed:
-        values = (equity_usd, equity_usd, equity_usd)
-        return Baseline(seen.today, seen.now, *values, close)
+    equity, sure, high = recent[-1], sure_loss_usd(recent), sure_high_usd(recent)
+    if baseline is None or _is_resumed(baseline, seen):
+        return Baseline(seen.today, seen.now, sure, sure, sure, opening=(equity,), is_anew=True)
     if baseline.trade_date != seen.today:
-        peak = max(baseline.peak_usd, high_usd)
-        last = baseline.close_usd
+        is_closed = baseline.close_usd is not None
         return Baseline(
-            *(seen.today, seen.now, equity_usd, equity_usd, peak, close),
-            prior_close_usd=last,
-            prior_close_on=None if last is None else baseline.trade_date,
+            *(seen.today, seen.now, sure, sure, max(baseline.peak_usd, high)),
+            prior_close_usd=baseline.close_usd if is_closed else baseline.prior_close_usd,
+            prior_close_on=baseline.trade_date if is_closed else baseline.prior_close_on,
             year_high_usd=seen.year_high_usd,
+            opening=(equity,),
         )
+    if baseline.opening:
+        return _opened(baseline, (*baseline.opening, equity), sure, high)
     return replace(
         baseline,
-        day_high_usd=max(baseline.day_high_usd, high_usd),
-        peak_usd=max(baseline.peak_usd, high_usd),
+        day_high_usd=max(baseline.day_high_usd, high),
+        peak_usd=max(baseline.peak_usd, high),
         # Out of hours the last value of the session stands; without one the day's last does.
-        close_usd=close or baseline.close_usd,
+        close_usd=sure if seen.market_open else baseline.close_usd,
+    )
+
+
+def _opened(
+    baseline: Baseline, opening: tuple[Decimal, ...], sure: Decimal, high: Decimal
+) -> Baseline:
+    """Return the baseline with one more valuation of its start; the third one settles it."""
+    is_settled = len(opening) >= RECENT
+    start = sorted(opening)[len(opening) // 2] if is_settled else sure
+    return replace(
+        baseline,
+        day_start_usd=start,
+        day_high_usd=start,
+        peak_usd=start if baseline.is_anew else max(baseline.peak_usd, high),
+        opening=() if is_settled else opening,
+        is_anew=baseline.is_anew and not is_settled,
     )
 
 
@@ -212,14 +228,15 @@ def evaluate(
     if equity is None or not valuation.sound or valuation.is_empty:
         text = valuation.note or ("equity unknown" if equity is None else "the account is empty")
         return _degraded(valuation, baseline, text, seen.recent)
-    before, baseline = _after_flow(equity, baseline, seen)
+    factor = None if seen.flow_usd is None else _factor(equity, seen.flow_usd, seen.recent)
+    before, baseline = _after_flow(factor, baseline, seen)
     if _is_resumed(baseline, seen):
         before = ()
     recent = (*before, equity)[-RECENT:]
     sure = sure_loss_usd(recent)
     if equity <= 0 or sure <= 0:
         return _owing(valuation, baseline, recent)
-    base = rebase(baseline, equity, seen, sure_high_usd(recent))
+    base = rebase(baseline, recent, seen)
     losses = _losses(base, sure, limits)
     day_loss = losses[0][1]
     drawdown = max(loss for _, loss, _, _ in losses[1:] if loss is not None)
@@ -228,10 +245,10 @@ def evaluate(
     if halt is None and seen.troubles:
         text = "; ".join(seen.troubles)
         verdict = _degraded(valuation, base, text, recent)
-        return replace(verdict, day_loss=day_loss, drawdown=drawdown)
+        return replace(verdict, day_loss=day_loss, drawdown=drawdown, flow_factor=factor)
     status = _STATUSES[halt] if halt else "warn" if warning else "ok"
     text = reason if halt else warning or "within limits"
-    return GuardVerdict(status, valuation, base, day_loss, drawdown, halt, text, recent)
+    return GuardVerdict(status, valuation, base, day_loss, drawdown, halt, text, recent, factor)
 
 
 _STATUSES = {HaltLevel.REDUCE_ONLY: "reduce_only", HaltLevel.KILL: "kill"}
@@ -248,13 +265,21 @@ def _is_resumed(baseline: Baseline | None, seen: Circumstances) -> bool:
     return baseline is not None and at is not None and at > baseline.set_at
 
 
+def _factor(equity_usd: Decimal, flow_usd: Decimal, recent: Sequence[Decimal]) -> Decimal | None:
+    """Return the factor of a flow by what the account was surely worth before it.
+
+    This valuation alone may be wrong, and what it is wrong by would stay in every baseline.
+    """
+    after = sure_loss_usd(recent) + flow_usd if recent else equity_usd
+    return flow_factor(after, flow_usd)
+
+
 def _after_flow(
-    equity_usd: Decimal, baseline: Baseline | None, seen: Circumstances
+    factor: Decimal | None, baseline: Baseline | None, seen: Circumstances
 ) -> tuple[tuple[Decimal, ...], Baseline | None]:
     """Return the valuations before and the baseline in the money of after the flow."""
     if seen.flow_usd is None:
         return seen.recent, baseline
-    factor = flow_factor(equity_usd, seen.flow_usd)
     if factor is None:
         return (), None  # nothing was there, or nothing is left: there is nothing to compare
     recent = tuple(_cents(value * factor) for value in seen.recent)

@@ -206,14 +206,14 @@ REASON_ADVICE: dict[RunReason, str] = {
     RunReason.LEDGER_BEHIND: "restore a newer ledger, or `ibloop db accept-restore`",
     RunReason.POSITION_BREAK: "see `ibloop positions explain`, then `ibloop positions accept`",
     RunReason.PROMISE_BROKEN: "do not trade on: `ibloop db check` names what is broken",
-    RunReason.LIMIT_BREACHED: "see the breaches (`ibloop run show`), mend targets or limits",
-    RunReason.REJECTIONS_IN_A_ROW: "see the rejections (`ibloop orders list`)",
-    RunReason.UNARMED: "arm live trading (`ibloop arm`), then ask again (`ibloop run retry`)",
-    RunReason.APPROVAL_EXPIRED: "ask for it again (`ibloop run retry`), then `ibloop run approve`",
+    RunReason.LIMIT_BREACHED: "see the breaches (`ibloop run why RUN`), mend targets or limits",
+    RunReason.REJECTIONS_IN_A_ROW: "see the rejections (`ibloop orders list --run RUN`)",
+    RunReason.UNARMED: "arm live trading (`ibloop arm`), then ask again (`ibloop run retry RUN`)",
+    RunReason.APPROVAL_EXPIRED: "ask again (`ibloop run retry RUN`), then `ibloop run approve RUN`",
     RunReason.BUILD_MISMATCH: "restart the daemons: they do not all run this build",
     RunReason.ALERTS_UNDELIVERED: "see `ibloop alerts list --undelivered`: nobody would be told",
     RunReason.QUIET_WINDOW: "ask again after it: `ibloop calendar show`",
-    RunReason.CONFIG_CHANGED: "restart the executor, then `ibloop run retry`",
+    RunReason.CONFIG_CHANGED: "restart the executor, then `ibloop run retry RUN`",
     RunReason.RUN_ACTIVE: "wait for the run that is under way, or cancel it",
 }
-"""What a person can do about a reason; empty for reasons that end a run well."""
+"""What a person can do about a reason, RUN being the run; empty for reasons that end a run well."""

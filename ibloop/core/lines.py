@@ -8,7 +8,7 @@ Times are CLOCK_BOOTTIME in nanoseconds of this process's boot: only differences
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -38,11 +38,23 @@ if ticks came at random, so long a gap would be chance once in 20,000."""
 
 RATE_MEMORY_S = 30.0
 
+ORDERS_PER_S = 40.0
+"""How fast lines are closed and opened, of the 50 messages a second that a gateway takes."""
+
+FEED_GRACE_S = 6.0
+"""A snapshot is given up after 5 s: by then one would have confirmed some line of a live feed."""
+
+SPARE_LINES_MAX = 5
+
+DEFERRED_S_MAX = 30.0
+"""A silent line that cannot be asked about for so long is ordered anew: that needs no other."""
+
 CODE_NO_SECURITY = 200
 CODE_LINE_LIMIT = 101
 CODE_COMPETING = 10197
 
 NO_SNAPSHOT = "silent, and no snapshot came"
+NO_LINE_TO_ASK = "silent, and no line was free to ask about it"
 MISSED = "silent, while a snapshot says otherwise"
 
 
@@ -67,6 +79,7 @@ class LineEvent(StrEnum):
     CONFIRMED = "confirmed"  # a snapshot agrees with what the line said last
     CONTRADICTED = "contradicted"  # a snapshot knows otherwise
     UNANSWERED = "unanswered"  # a snapshot was refused or did not come
+    DEFERRED = "deferred"  # there was no room for the question: nothing is known, ask again
     BLOCKED = "blocked"  # the gateway says that it carries nothing for now
     REFUSED = "refused"  # the gateway says that there is no such line
 
@@ -82,6 +95,7 @@ def _table() -> dict[tuple[LineState, LineEvent], LineState]:
             (old, event.CONFIRMED): old,
             (old, event.CONTRADICTED): old,
             (old, event.UNANSWERED): old,
+            (old, event.DEFERRED): old,
             (old, event.BLOCKED): state.REFUSED if old is state.REFUSED else state.DEGRADED,
             (old, event.REFUSED): state.REFUSED,
         }
@@ -92,6 +106,7 @@ def _table() -> dict[tuple[LineState, LineEvent], LineState]:
         (state.PROBING, event.CONFIRMED): state.QUIET,
         (state.PROBING, event.CONTRADICTED): state.SUSPECT,
         (state.PROBING, event.UNANSWERED): state.DEGRADED,
+        (state.PROBING, event.DEFERRED): state.ASKED,
         (state.SUSPECT, event.SILENT): state.DEGRADED,
     }
 
@@ -231,17 +246,55 @@ def agrees(line: TickState | None, snapshot: TickState) -> bool:
     return line is not None and (line.bid, line.ask) == (snapshot.bid, snapshot.ask)
 
 
-def with_known(snapshot: TickState, line: TickState | None) -> TickState:
-    """Return a snapshot with what it leaves out and the line knows: halt and prior close.
-
-    A halted symbol is silent, so it is asked about; a snapshot need not repeat the halt, and must
-    not lift it.
-    """
-    if line is None:
+def with_close(snapshot: TickState, line: TickState | None) -> TickState:
+    """Return a snapshot with the prior close of the line where it leaves it out."""
+    if line is None or snapshot.close is not None:
         return snapshot
-    halted = line.halted if snapshot.halted is None else snapshot.halted
-    close = line.close if snapshot.close is None else snapshot.close
-    return replace(snapshot, halted=halted, close=close)
+    return replace(snapshot, close=line.close)
+
+
+def with_halt(state: TickState, halted: Collection[str]) -> TickState:
+    """Return a state that says nothing of a halt with the halt that was told before.
+
+    Args: ``halted``, the symbols that were last said to be halted, by whatever line or snapshot: a
+    halted symbol is silent, what is asked of it need not repeat the halt, and must not lift it.
+    """
+    if state.halted is None and state.symbol in halted:
+        return replace(state, halted=True)
+    return state
+
+
+def untold(
+    records: Iterable[LineRecord],
+    last_tick_ns: int,
+    heard_ns: int,
+    now_ns: int,
+    silence_s: float,
+    opened_ns: int,
+) -> list[LineRecord]:
+    """Return the lines that are dead because the whole feed is; empty while it may live.
+
+    It is dead when no line has told anything since the first was ordered, for so long that all
+    are open (a new line tells at once what is known, also of a symbol that nobody trades), or
+    when a line is dead and no other has ticked or been confirmed by a snapshot for too long.
+    Args: when a line ticked last, and when one ticked or was confirmed last, 0 = never.
+    """
+    alive = [line for line in records if not is_refused(line)]
+    if not alive:
+        return []
+    patience_ns = int((silence_s + len(alive) / ORDERS_PER_S) * NS)
+    ordered_ns = min(line.ordered_ns for line in alive)
+    never = last_tick_ns < ordered_ns and now_ns - max(ordered_ns, opened_ns) >= patience_ns
+    mute_ns = now_ns - max(heard_ns, opened_ns)
+    if not never and not (
+        any(is_dead(line) for line in alive) and mute_ns >= (silence_s + FEED_GRACE_S) * NS
+    ):
+        return []
+    return [
+        line
+        for line in alive
+        if line.state not in CARRIES_NOTHING and now_ns - line.ordered_ns >= patience_ns
+    ]
 
 
 def shape(bid: Decimal | None, ask: Decimal | None) -> str | None:
@@ -275,6 +328,11 @@ def choose_lines(
         else:
             lines[symbol] = instrument
     return lines, left_out
+
+
+def spare_lines(lines: int) -> int:
+    """Return how many of so many lines to keep for snapshots: a twentieth, one at least."""
+    return min(SPARE_LINES_MAX, max(1, lines // 20))
 
 
 # --- which one ticks most ---------------------------------------------------------------------

@@ -2,6 +2,11 @@
 
 Sizing uses the mid, funding the limit price: the worst a fill can cost. Quantities are rounded
 towards doing less. Every symbol considered gets a line that says why it trades or why it does not.
+
+No order crosses zero: from long to short, or back, a position is closed first, and the other side
+is opened by a later plan. So each order either reduces or opens, and what reduces is held back
+neither by the caps, nor by a reduce-only halt, nor by shares that cannot be borrowed.
+Source: SEC Regulation SHO, rule 200(g): a sale is marked long or short as a whole.
 """
 
 from collections.abc import Iterable, Mapping
@@ -131,6 +136,7 @@ def build_plan(
             wanted.append(_intent(line))
     intents = _fund(
         wanted,
+        positions,
         instruments,
         equity_usd=equity_usd,
         cash_usd=cash_usd if settled_cash_usd is None else min(cash_usd, settled_cash_usd),
@@ -180,15 +186,21 @@ def _line(
         return line(None, held, f"{NO_PRICE}: {price.problem}")
     exact = (weight or ZERO) * equity_usd / price.mid
     target = _whole_lots(exact, instrument.lot)
+    nearest = ZERO if exact * held < 0 else exact
     # The change is rounded, not the target: a holding less than a lot away from it is left alone.
-    delta = _whole_lots(exact - held, instrument.lot)
+    delta = _whole_lots(nearest - held, instrument.lot)
     if delta == 0:
-        return line(target, held, "on target")
+        close = "on target" if target == held else f"on target: {exact:.2f} is less than a lot away"
+        return line(target, held, close if nearest == exact else "less than a lot to zero")
     value = abs(delta) * price.mid
-    closes = exact == 0 and held + delta == 0
+    closes = nearest == 0 and held + delta == 0
     if value < rules.order_value_usd_min and not closes:
-        return line(target, held, f"too small: {value:.2f} USD")
-    return line(target, held + delta, "sell" if delta < 0 else "buy")
+        least = f"{value:.2f} USD is below order_value_usd_min {rules.order_value_usd_min}"
+        return line(target, held, f"too small: {least}")
+    first = "" if nearest == exact else f" to zero first; {target} is for a later plan"
+    if nearest == exact and held + delta != target:
+        first = f", the change of {abs(exact - held):.2f} rounded down to whole lots"
+    return line(target, held + delta, ("sell" if delta < 0 else "buy") + first)
 
 
 def _whole_lots(quantity: Decimal, lot: Decimal) -> Decimal:
@@ -206,7 +218,8 @@ def _unpriced(line: PlanLine, weight: Decimal | None) -> Unpriced:
     if not weight:
         side = Side.SELL if held > 0 else Side.BUY
         return Unpriced(line.symbol, line.con_id, side, abs(held), line.note)
-    return Unpriced(line.symbol, line.con_id, Side.BUY, ZERO, line.note)
+    side = Side.BUY if weight > 0 else Side.SELL
+    return Unpriced(line.symbol, line.con_id, side, ZERO, line.note)
 
 
 def _unvalued_usd(lines: Iterable[PlanLine], invested_usd: Decimal) -> Decimal:
@@ -221,14 +234,34 @@ def _unvalued_usd(lines: Iterable[PlanLine], invested_usd: Decimal) -> Decimal:
     return abs(invested_usd - sum(valued, ZERO))
 
 
+def changing_sides(lines: Iterable[PlanLine]) -> frozenset[str]:
+    """Return the symbols that a plan only takes to zero, on their way to the other side."""
+    return frozenset(
+        line.symbol
+        for line in lines
+        if line.target_quantity and line.target_quantity * line.baseline_quantity < 0
+    )
+
+
 def _intent(line: PlanLine) -> Intent:
     delta = line.planned_quantity - line.baseline_quantity
     side = Side.BUY if delta > 0 else Side.SELL
     return Intent(line.symbol, line.con_id, side, abs(delta), present(line.price, "price"))
 
 
+def wave(side: Side, held: Decimal) -> int:
+    """Return when an order leaves: 0 sells what is held, 1 covers, 2 sells short, 3 buys.
+
+    What opens follows what reduces, which makes room and cash for it. ``held`` in shares, negative
+    when short, before any order of the plan.
+    """
+    opens = held * side.sign >= 0
+    return 2 * opens + (side is Side.BUY)
+
+
 def _fund(
     wanted: Iterable[Intent],
+    positions: Mapping[str, Decimal],
     instruments: Mapping[str, Instrument],
     *,
     equity_usd: Decimal,
@@ -236,17 +269,21 @@ def _fund(
     rules: PlanRules,
     sells_pay: bool,
 ) -> tuple[Intent, ...]:
-    """Return sells, then the buys that cash and sells can pay for, each group smallest first.
+    """Return what reduces, short sales, then the buys that there is money for; smallest first.
 
     Smallest first, because the first order of a run travels alone. When money is short every buy
-    shrinks by the same factor and then to whole lots; what becomes too small is left out.
+    shrinks by the same factor and then to whole lots; what becomes too small is left out. What
+    buys back a short is paid for first and never cut.
     """
-    by_value = sorted(wanted, key=lambda i: (i.quantity * i.price, i.symbol))
-    sells = [i for i in by_value if i.side is Side.SELL]
-    buys = [i for i in by_value if i.side is Side.BUY]
-    paying = sells if sells_pay else []
+    waves: list[list[Intent]] = [[], [], [], []]
+    for intent in sorted(wanted, key=lambda i: (i.quantity * i.price, i.symbol)):
+        waves[wave(intent.side, positions.get(intent.symbol, ZERO))].append(intent)
+    sells, covers, shorts, buys = waves
+    paying = [*sells, *shorts] if sells_pay else []
     proceeds = sum((_proceeds(i, instruments[i.symbol], rules) for i in paying), ZERO)
-    budget = cash_usd + proceeds - rules.cash_weight_min * equity_usd
+    spent = sum((_cost(i, instruments[i.symbol], rules) for i in covers), ZERO)
+    spent += sum((commission_bound_usd(i.quantity) for i in covers), ZERO)
+    budget = cash_usd + proceeds - spent - rules.cash_weight_min * equity_usd
     need = sum((_cost(i, instruments[i.symbol], rules) for i in buys), ZERO)
     # A commission has a minimum: it does not shrink with the order and comes off the budget first.
     fees = sum((commission_bound_usd(i.quantity) for i in buys), ZERO)
@@ -254,7 +291,7 @@ def _fund(
         factor = max(budget - fees, ZERO) / need if need else ZERO
         buys = [_shrunk(i, instruments[i.symbol].lot, factor) for i in buys]
         buys = [i for i in buys if i.quantity * i.price >= max(rules.order_value_usd_min, _CENT)]
-    return (*sells, *buys)
+    return (*sells, *covers, *shorts, *buys)
 
 
 _CENT = Decimal("0.01")

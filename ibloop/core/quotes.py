@@ -109,8 +109,9 @@ def problem(quote: Quote | None, now: Moment, limits: QuoteLimits) -> str | None
 def valuation_price(quote: Quote | None, now: Moment, limits: QuoteLimits) -> Decimal | None:
     """Return the price to value a position at: mid, else last, else prior close.
 
-    The age rule holds; spread, jump, halt and kind of data do not matter for a valuation. None
-    when the quote is missing or stale or has no positive price.
+    The age rule holds, for a price from history by the time of its bar; spread, jump, halt and kind
+    of data do not matter for a valuation. None when the quote is missing or stale or has no
+    positive price.
     """
     if quote is None or _age_problem(quote, now, limits):
         return None
@@ -121,11 +122,21 @@ def valuation_price(quote: Quote | None, now: Moment, limits: QuoteLimits) -> De
 
 
 def _age_problem(quote: Quote, now: Moment, limits: QuoteLimits) -> str | None:
-    age_s = now.age_s(quote.received)
+    problem = _stamp_problem("the quote", now.age_s(quote.received), limits)
+    if problem or quote.source is not QuoteSource.HISTORY:
+        return problem
+    # Received just now, and traded long ago: only the bar's own time tells how old the price is.
+    if quote.event_time is None:
+        return "the price is from history, without the time of its bar"
+    bar_age_s = (now.utc - quote.event_time).total_seconds()
+    return _stamp_problem("the bar of history", bar_age_s, limits)
+
+
+def _stamp_problem(what: str, age_s: float, limits: QuoteLimits) -> str | None:
     if age_s > limits.quote_age_s_max:
-        return f"the quote is {age_s:.1f} s old, more than {limits.quote_age_s_max:g} s"
+        return f"{what} is {age_s:.1f} s old, more than {limits.quote_age_s_max:g} s"
     if age_s < -FUTURE_S_MAX:
-        return f"the quote's stamp is {-age_s:.1f} s ahead of our clock"
+        return f"{what}'s stamp is {-age_s:.1f} s ahead of our clock"
     return None
 
 

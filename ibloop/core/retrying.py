@@ -49,18 +49,23 @@ class Remainder:
 
 
 def remainder(
-    ended: Iterable[Order], stopped_at_deadline: Collection[str], stopped_by_hand: Collection[str]
+    ended: Iterable[Order],
+    stopped_at_deadline: Collection[str],
+    stopped_by_hand: Collection[str],
+    changing_sides: Collection[str] = (),
 ) -> Remainder:
     """Return what the orders of an attempt have left.
 
     Args: its orders; references of orders that the executor itself has asked to be cancelled at
-    their deadline; references of orders that a person has
-    asked to be cancelled. Orders that ibloop itself refused are in none of the three: they are
-    checked anew like everything else.
+    their deadline; references of orders that a person has asked to be cancelled; symbols of which
+    the plan only closed the position, on the way to the other side. Orders that ibloop itself
+    refused are in none of the three: they are checked anew like everything else.
     """
     open_, settled, barred = set[str](), set[str](), dict[str, str]()
     for order in ended:
-        if order.status == OrderState.FILLED:
+        if order.status == OrderState.FILLED and order.symbol in changing_sides:
+            open_.add(order.symbol)
+        elif order.status == OrderState.FILLED:
             settled.add(order.symbol)
         elif order.client_order_id in stopped_by_hand:
             barred[order.symbol] = f"{order.client_order_id} was cancelled by an operator"
@@ -110,6 +115,8 @@ def wants_retry(
     At most one: the orders of the last attempt live until the run's ``deadline``.
     """
     is_first = attempt_end < deadline
-    unfinished = status in {RunState.PARTIAL, RunState.FAILED} and bool(left.open)
+    # One that is done has left something open only where a position changes sides.
+    ended = status in {RunState.DONE, RunState.PARTIAL, RunState.FAILED}
+    unfinished = ended and bool(left.open)
     in_time = deadline - now >= RETRY_TIME_MIN
     return policy is Retry.REMAINDER and is_first and unfinished and in_time

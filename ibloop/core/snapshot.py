@@ -121,3 +121,8 @@ def is_ours(order_ref: str) -> bool:
 def total_weight(targets: Iterable[Target]) -> Decimal:
     """Return the sum of the weights."""
     return sum((t.weight for t in targets), Decimal(0))
+
+
+def gross_weight(targets: Iterable[Target]) -> Decimal:
+    """Return the sum of the weights without their signs: longs plus shorts."""
+    return sum((abs(t.weight) for t in targets), Decimal(0))

@@ -15,7 +15,14 @@ from ibloop.core.quotes import TickState
 
 PROOF_AGE_S_MAX = 10.0
 FARM_GRACE_S = 2.0
-"""Ticks that come this long after a notice that a data farm is broken are not of that farm."""
+"""Ticks that come this long after a notice that a data farm is broken are not of that farm; after
+one that the gateway has lost IB, it has found it again."""
+
+IB_ANSWER_S = 6.0
+"""A question is given up after 5 s: an answer this long after a loss of IB was asked after it."""
+
+IB_SILENCE_S = 10.0
+"""How long after the last word that IB is lost, and how often, a price is asked for to see."""
 
 NAMES_SHOWN = 5
 
@@ -68,7 +75,7 @@ class Facts:
     """What a look at the stream sees.
 
     ``proof_age_s``: seconds since the gateway last answered a round trip. ``ib_lost``: what 1100
-    said, until 1101 or 1102. ``farms_down``: market data farms broken and not shown alive by
+    said, until 1101, 1102 or data. ``farms_down``: market data farms broken and not shown alive by
     ticks. ``blocked``: symbols another session takes the data of. ``delayed``: symbols without
     live data. ``dead``: symbols whose line carries nothing, ``refused`` ones not counted, of
     ``lines`` in all. ``favourite``: the symbol that ticks most. ``unwritten``: what kept the last
@@ -220,8 +227,10 @@ def ends_line(code: int) -> bool:
 def farm_of(notice: Notice) -> tuple[str, str]:
     """Return kind and name of the data farm a notice is about: ("market data", "usfarm").
 
-    The name follows the last colon; without one it is the kind.
+    The name follows the last colon or, as in "available upon demand.usfarm", the first full stop;
+    without either it is the kind.
     """
     kind = FARMS_BROKEN.get(notice.code) or FARMS_MENDED[notice.code]
-    name = notice.text.rpartition(":")[2].strip() if ":" in notice.text else ""
+    text = notice.text
+    name = (text.rpartition(":")[2] if ":" in text else text.partition(".")[2]).strip()
     return kind, name or kind

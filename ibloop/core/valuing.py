@@ -1,33 +1,25 @@
 """What each holding and the whole account are worth, by which source, and whether it is believed.
 
-Prices come from the stream's files first, then from the broker's own mark of the position. A price
-far from everything known is held back until it is confirmed: one bad print must neither raise the
-peak nor look like a loss. What cannot be priced leaves it to the broker's figure, and without that
-to the last known prices, which are an estimate and decide nothing.
+Prices come from the stream's files first, then from the broker's own mark of the position. The
+middle of a wide spread is nobody's price and is not used. A price far from everything known is held
+back until it is confirmed: one bad print must neither raise the peak nor look like a loss. What
+cannot be priced leaves it to the broker's figure, and without that to the last known prices, which
+are an estimate and decide nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
 
-from ibloop.core.model import ZERO, AccountValues, Moment, Position, Quote
+from ibloop.core.model import ZERO, AccountValues, Moment, Position, Quote, QuoteSource
 from ibloop.core.quotes import QuoteLimits, mid, valuation_price
+from ibloop.core.splits import looks_like_split
 
 MARK_AGE_S_MAX = 240.0
 """Portfolio marks and account figures come every three minutes, and when a position changes."""
 SPLIT_PATIENCE = 5
 """Times as many confirmations for a price that looks split: its shares may arrive later."""
-SPLIT_TOLERANCE = Decimal("0.10")
-"""How far shares times price may move in a split: the market goes on meanwhile."""
-SPLIT_LOOK = Decimal("0.02")
-"""How close a price's jump must be to a split's ratio to be taken for one."""
-_RATIOS = frozenset(
-    {Fraction(n) for n in range(2, 31)}
-    | {Fraction(1, n) for n in range(2, 51)}
-    | {Fraction(3, 2), Fraction(2, 3), Fraction(5, 2), Fraction(4, 3), Fraction(5, 4)}
-)
 
 
 class PriceSource(StrEnum):
@@ -57,8 +49,9 @@ class Mark:
 class Remembered:
     """The last price that was believed, and one that waits to be confirmed.
 
-    ``seq`` is the number of the quote that last spoke for the ``suspect``, ``times`` how many
-    different ones did, ``since`` when the first came.
+    ``at`` is when it was believed, ``None`` when nobody knows. ``seq`` is the number of the quote
+    that last spoke for the ``suspect``, ``times`` how many different ones did, ``since`` when the
+    first came.
     """
 
     price: Decimal
@@ -66,6 +59,7 @@ class Remembered:
     times: int = 0
     seq: int = 0
     since: Moment | None = None
+    at: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +112,19 @@ class Valuation:
         """Return whether nothing is held: worth nothing is no loss then."""
         return self.equity_usd == ZERO and not any(p.quantity for p in self.holdings)
 
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Return the symbols that nobody prices now, those at their last good price too."""
+        held_back = (p.symbol for p in self.holdings if p.source is PriceSource.LAST_GOOD)
+        return (*self.missing, *held_back)
+
 
 def price_holding(
     position: Position,
     quote: Quote | None,
     mark: Mark | None,
     known: Remembered | None,
+    live: Decimal | None,
     *,
     now: Moment,
     rules: PriceRules,
@@ -131,51 +132,89 @@ def price_holding(
 ) -> tuple[Priced, Remembered | None]:
     """Return a holding's price and what to remember of it.
 
-    Args: a quote of this very contract; the broker's mark; what was remembered; ``is_alone`` is
-    false when most holdings jump at once, which no split explains.
+    Args: a quote of this very contract; the broker's mark, while it is recent; what was remembered;
+    what the quote says (:func:`live_price`); ``is_alone`` is false when most holdings jump at once,
+    which no split explains.
     """
-    live = _live(quote, now, rules.quotes)
-    recent = mark if mark is not None and now.age_s(mark.received) <= MARK_AGE_S_MAX else None
     if live is None or quote is None:
-        return _without_quote(position, quote, recent, known, now)
-    age_s = max(0.0, now.age_s(quote.received))
+        return _without_price(position, quote, mark, known, now, rules.quotes)
     source = PriceSource(quote.source.value)
-    if _is_plausible(live, quote.close, known, rules, is_alone):
-        return _priced(position, live, source, age_s), Remembered(live)
-    waiting = _confirmed(live, quote, recent, known, now, rules, is_alone)
+    waiting = None
+    if not _is_plausible(live, quote.close, known, rules, is_alone):
+        waiting = _confirmed(live, quote, mark, known, now, rules, is_alone)
     if waiting is None:
-        return _priced(position, live, source, age_s), Remembered(live)
+        return _priced(position, live, source, _age_s(quote, now)), Remembered(live, at=now)
     last = waiting.price
-    if recent is not None and _near(recent.price, last, rules.jump_fraction):
-        price, by, age = recent.price, PriceSource.PORTFOLIO, now.age_s(recent.received)
+    if mark is not None and _near(mark.price, last, rules.jump_fraction):
+        found = _priced(position, mark.price, PriceSource.PORTFOLIO, now.age_s(mark.received))
     else:
-        price, by, age = last, PriceSource.LAST_GOOD, None
+        found = _last_good(position, waiting, now)
     note = f"{live} of {source} is far from {last} and waits for confirmation"
-    return replace(_priced(position, price, by, age), note=note), waiting
+    return replace(found, note=note), waiting
 
 
-def _live(quote: Quote | None, now: Moment, limits: QuoteLimits) -> Decimal | None:
-    """Return a fresh quote's mid or last; a close alone says nothing of today."""
+def live_price(
+    quote: Quote | None, mark: Mark | None, now: Moment, limits: QuoteLimits
+) -> Decimal | None:
+    """Return what a fresh quote says a share is worth: its mid, else its last.
+
+    A close alone says nothing of today. Of a spread wider than ``spread_fraction_max`` the middle
+    is nobody's price: a ``mark`` of the broker goes before the last price, which counts only where
+    it lies inside. ``None`` when the quote says nothing, or less than the mark.
+    """
     if quote is None or valuation_price(quote, now, limits) is None:
         return None
     last = quote.last if quote.last is not None and quote.last > 0 else None
-    return mid(quote) or last
+    if not _is_wide(quote, limits):
+        return mid(quote) or last
+    if last is None or mark is not None or quote.bid is None or quote.ask is None:
+        return None
+    return last if quote.bid <= last <= quote.ask else None
 
 
-def _without_quote(
+def _is_wide(quote: Quote, limits: QuoteLimits) -> bool:
+    middle = mid(quote)
+    if middle is None or quote.bid is None or quote.ask is None:
+        return False
+    return quote.ask - quote.bid > limits.spread_fraction_max * middle
+
+
+def _age_s(quote: Quote, now: Moment) -> float:
+    """Return how old a quote's price is: a bar of history arrives long after it was traded."""
+    age_s = now.age_s(quote.received)
+    if quote.source is QuoteSource.HISTORY and quote.event_time is not None:
+        age_s = max(age_s, (now.utc - quote.event_time).total_seconds())
+    return max(0.0, age_s)
+
+
+def _without_price(
     position: Position,
     quote: Quote | None,
     mark: Mark | None,
     known: Remembered | None,
     now: Moment,
+    limits: QuoteLimits,
 ) -> tuple[Priced, Remembered | None]:
+    """Return the price of what the stream does not price: nothing there, or nothing believable."""
     if mark is not None and mark.price > 0:
         age_s = max(0.0, now.age_s(mark.received))
         return _priced(position, mark.price, PriceSource.PORTFOLIO, age_s), known
+    is_timely = quote is not None and valuation_price(quote, now, limits) is not None
+    if quote is not None and is_timely and known is not None and _is_wide(quote, limits):
+        note = f"the spread of {quote.bid} to {quote.ask} is too wide, the last price {quote.last}"
+        return replace(_last_good(position, known, now), note=note), known
     closes = (known.price if known else None, quote.close if quote else None)
     price = next((p for p in closes if p is not None and p > 0), None)
     source = PriceSource.NONE if price is None else PriceSource.LAST_CLOSE
     return _priced(position, price, source, None), known
+
+
+def _last_good(position: Position, known: Remembered, now: Moment) -> Priced:
+    """Return a holding at the last price believed; as a mark it counts for four minutes."""
+    age_s = None if known.at is None else max(0.0, now.age_s(known.at))
+    is_recent = age_s is not None and age_s <= MARK_AGE_S_MAX
+    source = PriceSource.LAST_GOOD if is_recent else PriceSource.LAST_CLOSE
+    return _priced(position, known.price, source, age_s)
 
 
 def _priced(
@@ -234,7 +273,7 @@ def _confirmed(
     needed = rules.confirmations * (SPLIT_PATIENCE if looks_split else 1)
     if times >= needed and not vetoed:
         return None
-    return Remembered(last, live, times, quote.seq, since)
+    return Remembered(last, live, times, quote.seq, since, before.at)
 
 
 def most_jump(lives: Sequence[tuple[Decimal | None, Remembered | None]], fraction: Decimal) -> bool:
@@ -262,8 +301,10 @@ def price_all(
     void = frozenset(splits)
     before = {con_id: known[con_id] for con_id in known.keys() - void}
     own = {p.con_id: _of(quotes.get(p.symbol), p) for p in positions}
-    lives = [(_live(own[p.con_id], now, rules.quotes), before.get(p.con_id)) for p in positions]
-    is_alone = not most_jump(lives, rules.jump_fraction)
+    recent = {c: m for c, m in marks.items() if now.age_s(m.received) <= MARK_AGE_S_MAX}
+    lives = {c: live_price(q, recent.get(c), now, rules.quotes) for c, q in own.items()}
+    pairs = [(live, before.get(con_id)) for con_id, live in lives.items()]
+    is_alone = not most_jump(pairs, rules.jump_fraction)
     found, memory = list[Priced](), dict[int, Remembered]()
     for position in positions:
         con_id = position.con_id
@@ -271,8 +312,9 @@ def price_all(
         priced, remembered = price_holding(
             position,
             quote if con_id not in void or quote is None else replace(quote, close=None),
-            marks.get(con_id),
+            recent.get(con_id),
             before.get(con_id),
+            lives[con_id],
             now=now,
             rules=rules,
             is_alone=is_alone,
@@ -319,34 +361,3 @@ def value_account(
 
 def _worst(held: Sequence[Priced]) -> PriceSource:
     return max((p.source for p in held), key=_SOURCE_ORDER.index, default=PriceSource.STREAM)
-
-
-def looks_like_split(price: Decimal, before: Decimal) -> bool:
-    """Return whether a price is that of before divided by a usual split ratio."""
-    if before <= 0 or price <= 0:
-        return False
-    ratio = before / price
-    return any(abs(ratio * r.denominator / r.numerator - 1) <= SPLIT_LOOK for r in _RATIOS)
-
-
-def split_ratio(
-    before: Decimal, after: Decimal, price_before: Decimal | None, price_after: Decimal | None
-) -> Fraction | None:
-    """Return new shares for one old share if a split explains the change, ``None`` otherwise.
-
-    A whole share less is its fraction paid out in cash. With both prices shares times price must
-    have stayed; without them nothing is called a split: two shares for one may be a purchase.
-    """
-    if not before or not after or price_before is None or price_after is None:
-        return None
-    was, now = before * price_before, after * price_after
-    if not was or abs(now / was - 1) > SPLIT_TOLERANCE:
-        return None
-    found = [ratio for ratio in _RATIOS if _splits_to(before, ratio, after)]
-    actual = Fraction(after) / Fraction(before)
-    return min(found, key=lambda ratio: abs(ratio - actual), default=None)
-
-
-def _splits_to(before: Decimal, ratio: Fraction, after: Decimal) -> bool:
-    exact = before * ratio.numerator / ratio.denominator
-    return after in {exact, exact.to_integral_value(rounding=ROUND_DOWN)}

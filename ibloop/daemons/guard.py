@@ -129,7 +129,7 @@ class TradeGuard:
             _tell_flow(tx, sight, now.utc)
         self._warn(tx, judged, now, market_open=sight.market_open)
         day = guard_rows.store_day(
-            tx, verdict, flow, anew=judged.is_anew, today=judged.row.trade_date
+            tx, verdict, flow, is_opening=judged.is_opening, today=judged.row.trade_date
         )
         if day is not None:
             guard_days.store(tx, day, now.utc)
@@ -144,7 +144,8 @@ class TradeGuard:
 
     def _keep_up(self, tx: Tx, sight: Sight, now: Moment) -> None:
         """Write down what a restart needs, and thin old rows."""
-        moved = sight.memory.books is not self._look.memory.books
+        before, now_known = self._look.memory, sight.memory
+        moved = now_known.books is not before.books or now_known.unexplained != before.unexplained
         if moved or self._saved is None or now.age_s(self._saved) >= MEMORY_S:
             self._saved = now
             guard_memory.save(tx, sight.memory, now.utc)

@@ -134,10 +134,14 @@ class SimLauncher:
         gateway, last = self._config.gateway, self._last
         port = last.port if last else gateway.port
         control = (last.control_port if last else None) or 0
+        # The arguments may open the account themselves: as a margin account, or with other cash.
+        opened = any(argument.partition("=")[0] == "--account" for argument in gateway.sim_args)
+        account = () if opened else ("--account", self._config.account)
         return [
             *(sys.executable, "-m", "ibloop", "sim"),
             *("--host", gateway.host, "--port", str(port), "--control", str(control)),
-            *("--state", str(self._state), "--account", self._config.account),
+            *("--state", str(self._state)),
+            *account,
             *gateway.sim_args,
         ]
 

@@ -23,6 +23,7 @@ from ibloop.adapters.streamfiles import Waker, heartbeat_document, status_path, 
 from ibloop.core.model import Moment
 
 HEARTBEAT_S = 0.8  # readers count on one a second
+FAILURE_CHARS_MAX = 1000
 PINGS_PER_WATCHDOG = 4  # sd_watchdog_enabled(3) asks for two or more
 
 Step = Callable[[], bool | Awaitable[bool]]
@@ -174,7 +175,7 @@ class _Heart:
         if same and self._written is not None and now.age_s(self._written) < HEARTBEAT_S:
             return
         self._written = now
-        self._write(report.status, now, report.detail)
+        self._write(report.status, now, report.detail, report.fields)
 
     def __enter__(self) -> "_Heart":
         return self
@@ -186,21 +187,22 @@ class _Heart:
         trace: TracebackType | None,
     ) -> None:
         if error is None or isinstance(error, asyncio.CancelledError):
-            self._write("stopped", self._clock.now(), "")
+            self._write("stopped", self._clock.now(), "", self._last.fields)
             _log.info("daemon.stopped")
             return
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        line = f"{type(error).__name__}: {error}".splitlines()[0][:FAILURE_CHARS_MAX]
         notify(f"STATUS={self._status_failed}: {line}")
-        self._write(self._status_failed, self._clock.now(), line)
+        # Without further fields: they may be what failed, and the last word must get out.
+        self._write(self._status_failed, self._clock.now(), line, {})
         _log.error("daemon.failed", error=line)
 
-    def _write(self, status: str, now: Moment, detail: str) -> None:
+    def _write(self, status: str, now: Moment, detail: str, fields: Mapping[str, object]) -> None:
         """Write the document; a full or read-only disk makes us silent, which others notice.
 
         It does not end us: what the daemon keeps in memory or holds open would be lost with it.
         """
         try:
-            write_status(self._path, heartbeat_document(status, now, detail, self._last.fields))
+            write_status(self._path, heartbeat_document(status, now, detail, fields))
         except OSError as error:
             if not self._is_mute:
                 _log.error("daemon.heartbeat_unwritten", error=str(error))

@@ -4,7 +4,6 @@ What ``ibloop status`` says on one screen, LiveTrade on its page and the JSON AP
 once. Nothing here writes, and nothing that is missing is an error: it is told in words.
 """
 
-import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from pathlib import Path
 from ibloop.adapters.halt_file import read_halt_file
 from ibloop.adapters.host import build_id
 from ibloop.adapters.streamfiles import QuoteReader, read_heartbeat, read_status, status_path
-from ibloop.config import SYSTEM_CONFIG_DIR, Config, Profile
+from ibloop.config import Config, Profile
 from ibloop.core.arming import why_unarmed
 from ibloop.core.dropcopy import ACCOUNT
 from ibloop.core.gates import Pulse, silence
 from ibloop.core.lifecycle import REASON_ADVICE, RunReason, RunState
 from ibloop.core.model import HALT_ORDER, HaltLevel, Mode, Moment, Position, Quote
 from ibloop.core.quotes import valuation_price
+from ibloop.daemons.hints import command_options, complete
 from ibloop.daemons.overview_ledger import LedgerView
 from ibloop.daemons.pricing import quote_problem
 
@@ -35,8 +35,6 @@ DAEMONS = (
 
 EXTRAS = (("alerts", "alerts", "ready"), ("web", "web", "serving"))
 """Daemons that trading does not need: shown once they have been started."""
-
-COMMAND = re.compile("`(ibloop [^`]+)`")
 
 QUIET_WORDS = frozenset({"stopped", "unconfigured"})
 """Words of an extra daemon that are no problem: somebody wanted it so."""
@@ -144,10 +142,19 @@ class Overview:
 
 
 def read_overview(
-    profile: Profile, now: Moment, ledger: LedgerView | None, note: str | None
+    profile: Profile,
+    now: Moment,
+    ledger: LedgerView | None,
+    note: str | None,
+    options: str | None = None,
 ) -> Overview:
-    """Return the overview: what the files say now, with the ledger's view of the same moment."""
+    """Return the overview: what the files say now, with the ledger's view of the same moment.
+
+    ``options`` name the profile in the commands of ``next``; without them as a shell anywhere on
+    this host needs it.
+    """
     config = profile.config
+    named = command_options(profile) if options is None else options
     daemons = daemon_lines(profile.stream_dir, now, config.guard.heartbeat_age_s_max)
     stream = _stream_facts(profile.stream_dir)
     reader = QuoteReader(profile.stream_dir)
@@ -170,7 +177,7 @@ def read_overview(
         positions=tuple(_position_lines(ledger, quotes, now, config)),
         ledger=ledger,
         note=note,
-        next=tuple(complete(text, profile) for text in advice(profile, daemons, halts, ledger)),
+        next=tuple(complete(text, named) for text in advice(profile, daemons, halts, ledger)),
         unarmed=_why_unarmed(config, ledger, now),
     )
 
@@ -244,7 +251,7 @@ def daemon_lines(stream_dir: Path, now: Moment, age_s_max: float) -> tuple[Daemo
         trouble = silence(Pulse(beat.status, beat.stamp), now, age_s_max, healthy)
         if is_extra and beat.status in QUIET_WORDS:
             trouble = None
-        age_s = round(now.age_s(beat.stamp), 1)
+        age_s = round(now.age_s(beat.stamp), 1) + 0.0  # never -0.0
         detail, build = beat.detail, beat.build
         lines.append(DaemonLine(name, beat.status, age_s, beat.pid, detail, trouble, build))
     return tuple(lines)
@@ -258,7 +265,7 @@ def standing_halts(data_dir: Path, ledger: LedgerView | None) -> tuple[HaltLine,
     ]
     in_file = read_halt_file(data_dir)
     if in_file is not None:
-        lines.append(HaltLine(in_file, "the HALT file exists", "file", "", None))
+        lines.append(HaltLine(in_file.level, in_file.reason, "file", "", None))
     return tuple(sorted(lines, key=lambda line: -HALT_ORDER.index(line.level)))
 
 
@@ -272,21 +279,6 @@ def resume_command(profile: Profile, halt: HaltLine) -> str:
     if _is_file(halt):
         return f"rm {profile.data_dir / 'HALT'}"
     return f'ibloop resume "why it is safe again" {command_options(profile)}'
-
-
-def command_options(profile: Profile) -> str:
-    """Return the options that name this profile in a command."""
-    source = profile.source
-    if source is not None and source.parent == SYSTEM_CONFIG_DIR:
-        return f"--profile {source.stem}"
-    return (
-        f"--config {source} --data {profile.data_dir}" if source else f"--data {profile.data_dir}"
-    )
-
-
-def complete(text: str, profile: Profile) -> str:
-    """Return advice whose `ibloop ...` commands name the profile, ready to be pasted."""
-    return COMMAND.sub(lambda found: f"`{found[1]} {command_options(profile)}`", text)
 
 
 def advice(
@@ -328,7 +320,8 @@ def advice(
     if run and run.status is RunState.BLOCKED and run.reason:
         # With a halt standing its advice is above already.
         if run.reason in REASON_ADVICE and not (halts and run.reason is RunReason.GUARD_HALTED):
-            yield f"{run.run_key} is blocked: {REASON_ADVICE[run.reason]}"
+            told = complete(REASON_ADVICE[run.reason], "", run.run_key)
+            yield f"{run.run_key} is blocked: {told}"
         yield f"ask for {run.run_key} again: `ibloop run retry {run.run_key}`"
 
 
@@ -370,7 +363,7 @@ def _quote_line(
 ) -> QuoteLine:
     return QuoteLine(
         quote=quote,
-        age_s=round(now.age_s(quote.received), 1),
+        age_s=round(now.age_s(quote.received), 1) + 0.0,
         problem=quote_problem(reader, quote.symbol, quote, now, config.quotes),
         subscribed=quote.symbol in stream.subscribed,
     )

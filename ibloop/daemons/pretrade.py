@@ -17,13 +17,14 @@ from ibloop.adapters.ledger.connection import Connection, Ledger, Tx
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Clock
 from ibloop.adapters.streamfiles import read_heartbeat, wake
-from ibloop.adapters.universe import Universe
+from ibloop.adapters.universe import Universe, samples_dir
 from ibloop.config import Profile
 from ibloop.core.dropcopy import ACCOUNT
 from ibloop.core.gates import Gate, Observed, Pulse, Rules, check_gates, first_failed
 from ibloop.core.invariant import present
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunState
 from ibloop.core.model import Moment
+from ibloop.core.risk import Limits
 from ibloop.core.sessions import run_deadline
 from ibloop.core.snapshot import DecisionSnapshot, canonical_json
 from ibloop.core.windows import quiet_at
@@ -122,18 +123,25 @@ def pulse(profile: Profile, name: str) -> Pulse | None:
     return None if heartbeat is None else Pulse(heartbeat.status, heartbeat.stamp, heartbeat.build)
 
 
-def read_targets(path: Path, universe: Universe) -> tuple[TargetsReading, datetime]:
+def read_targets(path: Path, universe: Universe, limits: Limits) -> tuple[TargetsReading, datetime]:
     """Read and check a targets file; return it with the moment it speaks for.
 
-    Without an ``as_of`` column that is the file's modification time.
+    Negative weights are read only where the limits allow shorts. Without an ``as_of`` column that
+    moment is the file's modification time.
     Raises: BadInputError when the file cannot be read or has any problem.
     """
     try:
         content = path.read_bytes()
         modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except OSError as error:
-        raise BadInputError(f"cannot read the targets file {path}: {error.strerror}") from None
-    reading = parse_targets(content, universe.instruments.keys())
+        told = f"cannot read the targets file {path}: {error.strerror}"
+        if isinstance(error, FileNotFoundError):
+            sample = samples_dir() / "targets-initial.csv"
+            told += f"; name yours with --targets or targets.file, a sample is {sample}"
+        raise BadInputError(told) from None
+    reading = parse_targets(
+        content, universe.instruments.keys(), short_allowed=limits.short_allowed
+    )
     if reading.problems:
         raise BadInputError(f"{path}: {'; '.join(reading.problems)}")
     return reading, reading.as_of or modified
@@ -163,7 +171,7 @@ def request_run(
     The same key again returns the same run and changes nothing.
     Raises: BadInputError for an unusable targets file; nothing is written then.
     """
-    reading, as_of = read_targets(targets_path, universe)
+    reading, as_of = read_targets(targets_path, universe, profile.config.limits)
     snapshot = decide(profile, universe, reading, as_of, targets_path)
     with ledger.transaction() as tx:
         now = clock.now()  # after waiting for the write lock: heartbeats are read from here on
@@ -192,7 +200,7 @@ def retry_run(
     Raises: BadInputError for an unusable targets file, RefusedError when the run is not blocked
     (any more); nothing is written then.
     """
-    reading, as_of = read_targets(targets_path, universe)
+    reading, as_of = read_targets(targets_path, universe, profile.config.limits)
     snapshot = decide(profile, universe, reading, as_of, targets_path)
     with ledger.transaction() as tx:
         now = clock.now()
@@ -317,7 +325,12 @@ def record(
             created_at=now,
             passed=failed is None,
             gates=[
-                {"gate": g.name, "passed": g.passed, "reason": g.reason.value, "detail": g.detail}
+                {
+                    "gate": g.name,
+                    "passed": g.passed,
+                    "reason": None if g.passed else g.reason.value,
+                    "detail": g.detail,
+                }
                 for g in gates
             ],
             targets_path=str(targets_path),

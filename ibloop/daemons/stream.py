@@ -139,7 +139,8 @@ class IBStreamRunner:
             return False
         _log.warning("stream.was_stopped", seconds=round(gap_s))
         self._open_ns = None  # silence counts from now
-        self._orders.want("this process was stopped")
+        self._book.forget_questions()
+        self._orders.want("this process was stopped", at_once=True)
         return True
 
     # --- ticks in, files out --------------------------------------------------------------------
@@ -150,9 +151,10 @@ class IBStreamRunner:
             self._order_all(now)
         for state in self._market.updates():
             # Unsubscribed meanwhile: its file says when it was last true.
-            if self._book.take(state, now.boottime_ns):
+            known = self._book.take(state, now.boottime_ns)
+            if known is not None:
                 self._ticks += 1
-                self._files.publish(state, now, QuoteSource.STREAM)
+                self._files.publish(known, now, QuoteSource.STREAM)
 
     def _deliver(self) -> None:
         """Publish a packet's ticks within its receipt, unless a step has to look at things first.
@@ -172,6 +174,7 @@ class IBStreamRunner:
 
     def _publish_answers(self, now: Moment) -> None:
         for answer in self._market.answers():
+            self._notices.take_answer(answer, now.boottime_ns)
             state = self._book.answered(answer, now.boottime_ns)
             if state is not None:
                 self._refreshed_at = iso_utc(now.utc)
@@ -190,6 +193,8 @@ class IBStreamRunner:
             self._open_ns = now_ns
         if self._since is not None:
             self._keep_subscribed(now_ns)
+            if self._notices.ib_lost:
+                self._notices.look_for_ib(now_ns)
             if not self._notices.ib_lost:
                 self._mend(now, self._open_ns)
         self._assess(now)
@@ -280,25 +285,27 @@ class _OrderAll:
 
     def __init__(self) -> None:
         self.wanted = ""
+        self._at_once = False
         self._begun_ns = 0
         self._pause_s = 0.0
 
-    def want(self, why: str) -> None:
-        """Ask for it, in words."""
+    def want(self, why: str, *, at_once: bool = False) -> None:
+        """Ask for it, in words; ``at_once`` where nothing may be published before."""
         self.wanted = why
+        self._at_once |= at_once
 
     def clear(self) -> None:
         """Forget it: a new connection orders everything anyway."""
-        self.wanted = ""
+        self.wanted, self._at_once = "", False
 
     def begin(self, now_ns: int) -> bool:
         """Return whether it is to be done now; 5 s after the last time, then 10, up to 60."""
         since_s = (now_ns - self._begun_ns) / 1e9
-        if self._begun_ns and since_s < self._pause_s:
+        if self._begun_ns and since_s < self._pause_s and not self._at_once:
             return False
         calm = not self._begun_ns or since_s >= ORDER_ALL_CALM_S
         self._pause_s = ORDER_ALL_S_MIN if calm else min(ORDER_ALL_S_MAX, self._pause_s * 2)
-        self._begun_ns, self.wanted = now_ns, ""
+        self._begun_ns, self.wanted, self._at_once = now_ns, "", False
         return True
 
 

@@ -30,17 +30,20 @@ class TargetsReading:
     problems: tuple[str, ...]
 
 
-def parse_targets(content: bytes, known_symbols: Collection[str]) -> TargetsReading:
+def parse_targets(
+    content: bytes, known_symbols: Collection[str], *, short_allowed: bool = False
+) -> TargetsReading:
     """Return the targets in ``content``, or every problem found.
 
-    Args: the file's bytes; the symbols that may be traded.
+    Args: the file's bytes; the symbols that may be traded; whether a weight may be negative. How
+    large longs and shorts may be together is a check of the plan (``gross_weight_max``).
     """
     problem = _not_text(content)
     if problem:
         return TargetsReading((), None, (problem,))
     lines = io.StringIO(content.decode("utf-8-sig"), newline=None)  # any of the three line ends
     rows = csv.DictReader(lines, skipinitialspace=True)
-    reading = _Reading(known_symbols)
+    reading = _Reading(known_symbols, short_allowed=short_allowed)
     try:
         if problem := _bad_header(rows.fieldnames or ()):
             return TargetsReading((), None, (problem,))
@@ -77,8 +80,9 @@ def _bad_header(columns: Sequence[str]) -> str | None:
 class _Reading:
     """Collects rows and problems of one file."""
 
-    def __init__(self, known_symbols: Collection[str]) -> None:
+    def __init__(self, known_symbols: Collection[str], *, short_allowed: bool) -> None:
         self.known = known_symbols
+        self.short_allowed = short_allowed
         self.targets: dict[str, Target] = {}
         self.as_of: datetime | None = None
         self.problems: list[str] = []
@@ -109,11 +113,13 @@ class _Reading:
         if not weight.is_finite():
             self.problems.append(f"line {line}: weight {text} is not a finite number")
             return None
-        if weight < 0:
-            self.problems.append(f"line {line}: weight {text} is negative; shorts are not traded")
+        if weight < 0 and not self.short_allowed:
+            hint = "set limits.short_allowed = true to trade shorts, in a margin account"
+            self.problems.append(f"line {line}: weight {text} is negative; {hint}")
             return None
-        if weight > 1:
-            self.problems.append(f"line {line}: weight {text} is above 1; write 0.05 for 5 %")
+        if abs(weight) > 1:
+            beyond = "above 1" if weight > 0 else "below -1"
+            self.problems.append(f"line {line}: weight {text} is {beyond}; write 0.05 for 5 %")
             return None
         if int(weight.as_tuple().exponent) < -WEIGHT_PLACES_MAX:
             places = f"more than {WEIGHT_PLACES_MAX} decimal places"
@@ -137,8 +143,9 @@ class _Reading:
     def result(self) -> TargetsReading:
         """Return the targets, or the problems."""
         total = total_weight(self.targets.values())
-        if total > TOTAL_WEIGHT_MAX:
-            self.problems.append(f"the weights sum to {total}; expected at most 1")
+        if abs(total) > TOTAL_WEIGHT_MAX:
+            expected = "at most 1" if total > 0 else "at least -1"
+            self.problems.append(f"the weights sum to {total}; expected {expected}")
         if not self.targets and not self.problems:
             self.problems.append("the file has a header but no targets")
         if self.problems:

@@ -10,12 +10,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ibloop.adapters.host import build_id
 from ibloop.core.lifecycle import REASON_ADVICE, RunState
+from ibloop.daemons.hints import command_options
 from ibloop.daemons.overview import (
     DAEMONS,
     DaemonLine,
     HaltLine,
     Overview,
-    command_options,
     frozen_name,
     resume_command,
 )

@@ -157,8 +157,9 @@ def test_a_full_disk_costs_lines_and_leaves_the_file_whole(
     recorder.take(b"last\n")
     wait_for(lambda: not recorder.trouble)
     recorder.close()
-    assert gzip.decompress(path.read_bytes()) == b"first\nlast\n"
+    assert gzip.decompress(path.read_bytes()) == b'first\n{"lost":1}\nlast\n'
     assert recorder.lost == 1
+    assert recorder.problem == f"1 versions are missing in {path}"
 
 
 def test_a_disk_that_hangs_costs_lines_and_no_memory(
@@ -172,4 +173,21 @@ def test_a_disk_that_hangs_costs_lines_and_no_memory(
         recorder.take(LINE)
     assert recorder.lost == 2
     recorder.close()
-    assert gzip.decompress((tmp_path / "day.gz").read_bytes()) == LINE * 3
+    content = gzip.decompress((tmp_path / "day.gz").read_bytes())
+    assert content == LINE * 3 + b'{"lost":2}\n'
+
+
+def test_a_bug_of_the_recorder_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends its thread is said, and what comes afterwards is counted as lost."""
+
+    def broken(_content: bytes) -> bytes:
+        raise ValueError("no such level")
+
+    recorder = Recorder(tmp_path / "day.gz")
+    monkeypatch.setattr(recording, "_member", broken)
+    recorder.take(LINE)
+    wait_for(lambda: recorder.trouble)
+    recorder.take(LINE)
+    assert "the recording has ended: ValueError: no such level" in recorder.problem
+    assert recorder.lost == 1
+    recorder.close()

@@ -98,6 +98,8 @@ def await_approval(data: Path, key: str = "K1", lasts: timedelta = timedelta(hou
 def test_arm_show_disarm(live: Any) -> None:
     """Given with the account in full, shown by both commands, ended by a third."""
     assert live("arm", "--status").code == 78  # there is no ledger yet
+    assert live("arm", "--account", "U1234567", *ARM).code == 78
+    assert live("db", "migrate").code == 0
     armed = live("arm", "--account", "U1234567", *ARM, "--runs", 2)
     assert armed.code == 0, armed.err
     shown = live("arm", "--status", "--json")
@@ -146,6 +148,7 @@ def test_paper_has_nothing_to_arm(ibloop: Any, tmp_path: Path) -> None:
 
 def test_a_change_of_the_configuration_disarms(live: Any, tmp_path: Path) -> None:
     """One digit of one limit, and what was permitted is something else."""
+    assert live("db", "migrate").code == 0
     assert live("arm", "--account", "U1234567", *ARM).code == 0
     config = tmp_path / "live.toml"
     config.write_text(LIVE_TOML.replace("= 15_000", "= 15_001"), encoding="utf-8")
@@ -216,6 +219,7 @@ def test_only_a_run_that_waits_in_time_is_approved(live: Any, tmp_path: Path) ->
 
 def test_a_halt_file_is_removed_before_resuming(live: Any, tmp_path: Path) -> None:
     """Resuming past a file that halts would only seem to resume."""
+    assert live("db", "migrate").code == 0
     assert live("halt", "why").code == 0
     file = tmp_path / "data" / "HALT"
     file.symlink_to("nowhere")
@@ -223,4 +227,4 @@ def test_a_halt_file_is_removed_before_resuming(live: Any, tmp_path: Path) -> No
     assert refused.code == 77
     assert f"rm {file}" in refused.err
     file.unlink()
-    assert "1 halts cleared" in live("resume", "checked").err
+    assert "1 halt cleared" in live("resume", "checked").err

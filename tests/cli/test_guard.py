@@ -14,7 +14,7 @@ from ibloop.adapters.ledger import account, freezes, guard_state
 from ibloop.adapters.ledger.connection import Ledger, Tx, open_ledger
 from ibloop.adapters.streamfiles import heartbeat_document, status_path, write_status
 from ibloop.core.dropcopy import Break, BreakKind
-from ibloop.core.model import AccountValues, Mode
+from ibloop.core.model import AccountValues, Mode, Position
 
 ACCOUNT = "DU1234567"
 
@@ -119,6 +119,19 @@ def test_once_needs_neither_session_nor_daemon(ibloop: Callable, traded: Path) -
     assert (said.code, said.data["evaluation"]["equity"]) == (0, "73000")
     with writing(traded) as tx:
         assert guard_state.last(tx.db) is None
+
+
+def test_once_without_a_price_is_not_well(ibloop: Callable, traded: Path) -> None:
+    """A holding that nobody can value is no "ok": degraded, named, exit 3."""
+    now = datetime.now(UTC)
+    with writing(traded) as tx:
+        values = AccountValues(ACCOUNT, Decimal(73_000), Decimal(72_000), now)
+        account.store_values(tx, values, now)
+        held = [Position("AAA", 1, Decimal(100), Decimal(10))]
+        account.store_positions(tx, held, now, now, "test")
+        tx.execute("DELETE FROM trade_guard_state")
+    said = ibloop("guard", "once", "--data", traded)
+    assert (said.code, "verdict\tdegraded" in said.out, "AAA" in said.out) == (3, True, True)
 
 
 @pytest.mark.parametrize("command", [("once",), ("status",), ("release", "AAA", "why not")])

@@ -171,11 +171,58 @@ def test_a_data_directory_must_be_usable(
 
 
 def test_a_halt_where_nothing_runs_is_no_success(ibloop: Callable) -> None:
-    """Halting a ledger that is not the loop's would be a false comfort: 78, and the way out."""
+    """Halting a ledger that is not the loop's would be a false comfort: 78, and where it looked."""
     said = ibloop("halt", "x", "--level", "kill")
     assert said.code == 78
-    assert "echo kill >" in sentence(said.err)
+    assert f"no data directory {Path('data').absolute()}" in sentence(said.err)
     assert files(Path()) == {}
+
+
+def test_a_halt_from_elsewhere_reaches_the_loop_that_the_file_names(
+    ibloop: Callable, tmp_path: Path
+) -> None:
+    """What `ibloop init` writes says where its data is, wherever one is; nothing is made here."""
+    config = tmp_path / "loop" / "ibloop.toml"
+    config.parent.mkdir()
+    assert ibloop("init", config).code == 0
+    assert ibloop("halt", "too early", "--config", config).code == 78
+    assert ibloop("db", "migrate", "--config", config).code == 0
+    assert ibloop("halt", "prices look wrong", "--config", config).code == 0
+    assert ibloop("status", "--json", "--config", config).data["halt"]["reason"]
+    assert files(Path()) == {}
+    assert (tmp_path / "loop" / "data" / "ibloop.db").exists()
+
+
+def test_before_there_is_a_ledger_the_file_halts(ibloop: Callable) -> None:
+    """A command makes no ledger; in a data directory that is there the HALT file stops the loop."""
+    Path("data").mkdir()
+    said = ibloop("halt", "not yet", "--level", "reduce-only")
+    assert said.code == 0
+    assert files(Path()) == {"data": None, "data/HALT": b"reduce-only\n"}
+    assert ibloop("halt", "not at all", "--level", "kill").code == 0
+    again = ibloop("halt", "perhaps")
+    assert "at level kill" in again.err
+    assert files(Path()) == {"data": None, "data/HALT": b"kill\n"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("resume", "x"),
+        ("disarm",),
+        ("guard", "release", "AAA", "why"),
+        ("positions", "accept", "AAA", "--reason", "why"),
+        ("orders", "cancel", "x", "--reason", "why"),
+    ],
+    ids=str,
+)
+def test_only_what_begins_a_loop_makes_a_ledger(command: tuple[str, ...], ibloop: Callable) -> None:
+    """78 and the directory that was meant: a new ledger somewhere else would be a false success."""
+    Path("data").mkdir()
+    said = ibloop(*command)
+    assert (said.code, said.out) == (78, "")
+    assert "nothing has run yet" in sentence(said.err)
+    assert files(Path()) == {"data": None}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -241,6 +288,42 @@ def test_the_ledger_of_another_account_is_refused(
     assert (said.code, said.out) == (78, "")
     assert "belongs to paper account DU1234567" in sentence(said.err)
     assert "DU7654321" in said.err
+
+
+OTHER_READS = [("run", "list"), ("orders", "list"), ("fills", "list"), ("positions", "list")]
+OTHER_READS += [("status",), ("guard", "once"), ("db", "check"), ("alerts", "list")]
+
+
+@pytest.mark.parametrize("command", OTHER_READS, ids=str)
+@pytest.mark.parametrize(
+    ("mode", "account"), [("paper", "DU7654321"), ("live", "U1234567")], ids=str
+)
+def test_the_ledger_of_another_account_is_not_shown(
+    mode: str, account: str, command: tuple[str, ...], ibloop: Callable, traded: Path
+) -> None:
+    """77: runs of the paper account under the name of the live one would be believed."""
+    text = BUILTIN_TOML.replace("DU1234567", account).replace('mode = "paper"', f'mode = "{mode}"')
+    if mode == "live":
+        text = text.replace('launcher = "sim"\nport = 0', 'launcher = "external"\nport = 5001')
+        text += f'\n[universe]\nfile = "{samples_dir() / "universe.csv"}"\n'
+    Path("ibloop.toml").write_text(text, encoding="utf-8")
+    said = ibloop(*command, "--data", traded)
+    assert (said.code, said.out) == (77, "")
+    assert "is the ledger of paper account DU1234567" in sentence(said.err)
+    assert f"{mode} account {account}" in said.err
+
+
+@pytest.mark.parametrize("command", [("status",), ("run", "list"), ("halt", "x")], ids=str)
+@pytest.mark.parametrize("data", ["a-file", "a-file/below"])
+def test_a_data_directory_that_is_a_file_is_named(
+    data: str, command: tuple[str, ...], ibloop: Callable
+) -> None:
+    """78: a file in its place neither halts a loop nor is one."""
+    Path("a-file").write_text("mine", encoding="utf-8")
+    said = ibloop(*command, "--data", data)
+    assert (said.code, said.out) == (78, "")
+    assert f"the data directory {Path(data).absolute()}" in sentence(said.err)
+    assert "HALT" not in said.err
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + bytes(200)])

@@ -1,6 +1,7 @@
 """One screen: how the daemons are, what the account is worth, what to do next."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ibloop.adapters.host import SystemClock
-from ibloop.adapters.ledger import account
+from ibloop.adapters.ledger import account, guard_state
 from ibloop.adapters.ledger.connection import open_ledger
 from ibloop.adapters.streamfiles import heartbeat_document, status_path, write_status
 from ibloop.core.model import AccountValues, Mode, Moment
@@ -108,3 +109,34 @@ def test_equity_is_the_guards_unless_the_guard_is_behind(ibloop: Callable, trade
     ledger.close()
     found = ibloop("status", "--json", "--data", traded).data
     assert (found["equity"], found["equity_source"]) == ("88888", "broker")
+
+
+@pytest.mark.parametrize("text", ["kil", "nonsense"])
+def test_a_halt_file_that_was_not_understood_is_told(
+    ibloop: Callable, well: Path, text: str
+) -> None:
+    """A person who misspelt kill reads on the screen that it is a pause."""
+    (well / "HALT").write_text(text, encoding="utf-8")
+    said = ibloop("status", "--data", well)
+    assert f"HALTED\tpause: the HALT file exists; its text {text!r} is no level" in said.out
+
+
+def test_a_fresh_heartbeat_is_never_less_than_nothing_old(ibloop: Callable, well: Path) -> None:
+    """A stamp a few milliseconds ahead of us is 0.0 s old, not -0.0."""
+    beat(well, "status", "connected", age_s=-0.02)
+    assert "-0.0" not in ibloop("status", "--data", well).out
+
+
+def test_a_loss_that_rounds_to_nothing_has_no_sign(ibloop: Callable, traded: Path) -> None:
+    """A gain of a thousandth of a per cent is no loss of -0.00 %."""
+    ledger = open_ledger(traded / "ibloop.db", mode=Mode.PAPER, account=ACCOUNT)
+    with ledger.transaction() as tx:
+        last = guard_state.last(tx.db)
+        assert last is not None
+        later = last.evaluated_at + timedelta(seconds=9)
+        gain = replace(last, day_loss=Decimal("-0.00001"), evaluated_at=later)
+        guard_state.record(tx, gain)
+    ledger.close()
+    said = ibloop("status", "--data", traded).out
+    assert "day loss 0.00%" in said
+    assert "-0.00%" not in said + ibloop("guard", "status", "--data", traded).out

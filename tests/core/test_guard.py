@@ -1,5 +1,6 @@
 """The guard halts at its limits, never for a missing price, and starts anew when told."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -61,12 +62,14 @@ def verdict_of(
     return evaluate(worth, baseline, limits, seen(**changes))
 
 
-def play(path: list[int], baseline: Baseline = FLAT) -> list[GuardVerdict]:
+def play(
+    path: Sequence[int], baseline: Baseline | None = FLAT, **changes: object
+) -> list[GuardVerdict]:
     """Return the verdicts on one valuation after the other."""
-    recent: tuple[Decimal, ...] = ()
+    recent: tuple[Decimal, ...] = () if baseline is None else baseline.opening
     verdicts = []
     for equity in path:
-        verdicts.append(verdict_of(str(equity), baseline, recent=recent))
+        verdicts.append(verdict_of(str(equity), baseline, recent=recent, **changes))
         recent = verdicts[-1].recent
         baseline = verdicts[-1].baseline or baseline
     return verdicts
@@ -217,7 +220,9 @@ def test_the_guard_looks_more_rarely_when_the_market_is_closed() -> None:
 def test_the_first_evaluation_sets_every_baseline() -> None:
     """Without a past there is no loss."""
     verdict = verdict_of("800", None)
-    assert verdict.baseline == Baseline(TODAY, NOW, D(800), D(800), D(800), D(800))
+    opening = (D(800),)
+    start = Baseline(TODAY, NOW, D(800), D(800), D(800), opening=opening, is_anew=True)
+    assert verdict.baseline == start
     assert (verdict.status, verdict.day_loss, verdict.drawdown) == ("ok", D(0), D(0))
 
 
@@ -293,24 +298,18 @@ def test_a_resume_starts_everything_anew_once() -> None:
     """After an operator's resume the loss so far is accepted, the next one counts again."""
     resumed_at = OPENED + timedelta(minutes=1)
     verdict = verdict_of("900", resumed_at=resumed_at)
-    assert verdict.baseline == Baseline(TODAY, NOW, D(900), D(900), D(900), D(900))
+    start = Baseline(TODAY, NOW, D(900), D(900), D(900), opening=(D(900),), is_anew=True)
+    assert verdict.baseline == start
     assert verdict.halt is None
-    again = verdict_of("850", verdict.baseline, resumed_at=resumed_at)
-    assert again.halt is HaltLevel.KILL
-    assert again.baseline == replace(
-        FLAT,
-        set_at=NOW,
-        day_start_usd=D(900),
-        day_high_usd=D(900),
-        peak_usd=D(900),
-        close_usd=D(850),
-    )
+    later = play([900, 900, 850, 850], start, resumed_at=resumed_at)
+    assert [v.halt for v in later] == [None, None, None, HaltLevel.KILL]
+    assert later[-1].baseline == Baseline(TODAY, NOW, D(900), D(900), D(900), D(850))
 
 
 def test_a_resume_before_the_baseline_changes_nothing() -> None:
     """Only a resume after the baseline was set is news."""
     for resumed_at in (None, OPENED, OPENED - timedelta(hours=1)):
-        found = rebase(FLAT, D(900), seen(resumed_at=resumed_at))
+        found = rebase(FLAT, (D(900),), seen(resumed_at=resumed_at))
         assert found == replace(FLAT, close_usd=D(900))
 
 

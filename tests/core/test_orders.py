@@ -16,6 +16,7 @@ from ibloop.core.orders import (
     Price,
     build_plan,
     commission_bound_usd,
+    wave,
 )
 from ibloop.core.snapshot import Omitted
 
@@ -174,8 +175,68 @@ def test_a_short_position_is_bought_back() -> None:
     """Whatever made a short, the way to any target is a buy."""
     plan = plan_of(weights(AAA="0"), shares(AAA=-40), priced(AAA="100"))
     assert plan.intents == (Intent("AAA", 65, Side.BUY, D(40), D(100)),)
-    across = plan_of(weights(AAA="0.01"), shares(AAA=-40), priced(AAA="100"))
-    assert [(i.side, i.quantity) for i in across.intents] == [(Side.BUY, D(50))]
+
+
+@pytest.mark.parametrize(
+    ("weight", "held", "side", "first"),
+    [("0.01", -40, Side.BUY, "buy"), ("-0.01", 40, Side.SELL, "sell")],
+)
+def test_no_order_crosses_zero(weight: str, held: int, side: Side, first: str) -> None:
+    """From short to long, or back, the position is closed; a later plan opens the other side."""
+    plan = plan_of(weights(AAA=weight), shares(AAA=held), priced(AAA="100"))
+    assert [(i.side, i.quantity) for i in plan.intents] == [(side, D(40))]
+    line = line_of(plan, "AAA")
+    target = D(10) * side.sign
+    assert (line.planned_quantity, line.target_quantity) == (0, target)
+    assert line.note == f"{first} to zero first; {target} is for a later plan"
+    then = plan_of(weights(AAA=weight), {}, priced(AAA="100"))
+    assert [(i.side, i.quantity) for i in then.intents] == [(side, D(10))]
+
+
+def test_less_than_a_lot_to_zero_is_left_alone() -> None:
+    """What cannot be closed in whole lots is not crossed either."""
+    hundreds = {"AAA": share("AAA", lot="100")}
+    plan = plan_of(weights(AAA="-0.5"), shares(AAA=30), priced(AAA="10"), instruments=hundreds)
+    assert plan.intents == ()
+    assert line_of(plan, "AAA").note == "less than a lot to zero"
+
+
+def test_what_reduces_leaves_before_what_opens() -> None:
+    """Sells of what is held, covers, short sales, buys: each wave makes room for the next."""
+    held = shares(AAA=50, BBB=-50)
+    wanted = weights(AAA="0", BBB="0", CCC="-0.05", DDD="0.05")
+    plan = plan_of(wanted, held, priced(AAA="100", BBB="100", CCC="100", DDD="100"))
+    assert [(i.symbol, i.side) for i in plan.intents] == [
+        ("AAA", Side.SELL),
+        ("BBB", Side.BUY),
+        ("CCC", Side.SELL),
+        ("DDD", Side.BUY),
+    ]
+    waves = [wave(i.side, held.get(i.symbol, D(0))) for i in plan.intents]
+    assert waves == [0, 1, 2, 3]
+
+
+def test_buying_back_is_paid_first_and_never_cut() -> None:
+    """Without money the short is covered all the same, and nothing is bought beside it."""
+    plan = plan_of(
+        weights(AAA="0", BBB="0.5"), shares(AAA=-100), priced(AAA="100", BBB="100"), cash=0
+    )
+    assert [(i.symbol, i.quantity) for i in plan.intents] == [("AAA", D(100))]
+
+
+def test_what_covers_cost_is_not_spent_twice() -> None:
+    """20,000 of cash less the cover at its limit, two commissions and the reserve buys the rest."""
+    plan = plan_of(
+        weights(AAA="0", BBB="0.5"),
+        shares(AAA=-100),
+        priced(AAA="100", BBB="100"),
+        cash=20_000,
+    )
+    left = D(20_000) - (100 * D(101) + 1) - 2000 - 1
+    assert [(i.symbol, i.quantity) for i in plan.intents] == [
+        ("AAA", D(100)),
+        ("BBB", left // D(101)),
+    ]
 
 
 def test_a_name_outside_the_universe_is_left_alone() -> None:
@@ -228,3 +289,22 @@ def test_no_plan_without_positive_equity(equity: int) -> None:
 def test_commission_bound(quantity: int, bound: str) -> None:
     """Half a cent a share, at least a dollar."""
     assert commission_bound_usd(D(quantity)) == D(bound)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "target", "planned", "note"),
+    [
+        ("0.146", 20, 14, 15, "sell, the change of 5.40 rounded down to whole lots"),
+        ("0.146", 15, 14, 15, "on target: 14.60 is less than a lot away"),
+        ("0.146", 0, 14, 14, "buy"),
+        ("0.14", 20, 14, 14, "sell"),
+        ("0.0001", 1, 0, 1, "on target: 0.01 is less than a lot away"),
+    ],
+)
+def test_a_line_says_why_plan_and_target_differ(
+    wanted: str, held: int, target: int, planned: int, note: str
+) -> None:
+    """Whoever reads 14 and 15 in one line reads the reason beside them."""
+    plan = plan_of(weights(AAA=wanted), shares(AAA=held), priced(AAA="1"), equity=100, cash=100)
+    line = line_of(plan, "AAA")
+    assert (line.target_quantity, line.planned_quantity, line.note) == (target, planned, note)

@@ -169,6 +169,15 @@ def test_valuation_is_a_known_positive_price_of_a_fresh_quote(quote: Quote) -> N
     assert price == (known[0] if fresh and known else None)
 
 
+@pytest.mark.parametrize(("bar_age_s", "usable"), [(19, True), (21, False), (-3, False)])
+def test_a_price_from_history_is_as_old_as_its_bar(bar_age_s: float, usable: bool) -> None:
+    """It may have come this moment: a position is not worth what was paid twenty hours ago."""
+    begun = NOW.utc - timedelta(seconds=bar_age_s)
+    bar = replace(GOOD, source=QuoteSource.HISTORY, bid=None, ask=None, event_time=begun)
+    assert valuation_price(bar, NOW, LIMITS) == (GOOD.last if usable else None)
+    assert valuation_price(replace(bar, event_time=None), NOW, LIMITS) is None
+
+
 def test_valuation_needs_a_quote() -> None:
     """Without a quote there is no valuation, and no zero."""
     assert valuation_price(None, NOW, LIMITS) is None

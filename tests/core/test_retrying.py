@@ -105,13 +105,21 @@ def asked(**changes: object) -> bool:
 
 
 def test_a_retry_has_conditions() -> None:
-    """The policy, an end that was no success, something open, the first attempt, and time."""
+    """The policy, an end of its own, something open, the first attempt, and time."""
     assert asked()
     assert asked(status=RunState.FAILED)
     assert not asked(policy=Retry.NONE)
-    assert not asked(status=RunState.DONE)
+    assert asked(status=RunState.DONE)
+    assert not asked(status=RunState.DONE, left=left(OrderState.FILLED))
     assert not asked(status=RunState.CANCELED)
     assert not asked(left=left(OrderState.FILLED))
     assert not asked(attempt_end=DEADLINE)
     assert asked(now=DEADLINE - RETRY_TIME_MIN)
     assert not asked(now=DEADLINE - RETRY_TIME_MIN + timedelta(milliseconds=1))
+
+
+def test_the_other_side_of_a_position_is_left_open() -> None:
+    """Its order has filled, and only took the position to zero; all others that filled are done."""
+    filled = replace(ORDER, status=OrderState.FILLED)
+    found = remainder([filled, replace(filled, symbol="BBB")], (), (), {"BBB", "CCC"})
+    assert (found.open, found.settled) == ({"BBB"}, {ORDER.symbol})

@@ -135,11 +135,18 @@ def test_codes(code: int, of_line: bool, expected: Meaning) -> None:
         (2103, "Market data farm connection is broken:usfarm.nj", ("market data", "usfarm.nj")),
         (2104, "Market data farm connection is OK: usfarm.nj", ("market data", "usfarm.nj")),
         (2105, "HMDS data farm connection is broken:ushmds", ("history", "ushmds")),
+        (
+            2108,
+            "Market data farm connection is inactive but should be available upon demand.usfarm.nj",
+            ("market data", "usfarm.nj"),
+        ),
+        (2107, "Inactive but should be available upon demand.ushmds", ("history", "ushmds")),
+        (2107, "Inactive but should be available upon demand.", ("history", "history")),
         (2157, "Sec-def data farm broken", ("security definitions", "security definitions")),
     ],
 )
 def test_farms_by_name(code: int, text: str, farm: tuple[str, str]) -> None:
-    """The name is what follows the colon, so that a farm's end is told from another's."""
+    """The name follows the colon or the full stop, so that a farm is told from another."""
     assert farm_of(Notice(None, code, text)) == farm
 
 

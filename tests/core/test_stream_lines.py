@@ -30,7 +30,9 @@ from ibloop.core.lines import (
     patience_s,
     pause_s,
     shape,
-    with_known,
+    untold,
+    with_close,
+    with_halt,
 )
 from tests.fakes.streamworld import instrument, tick_state
 
@@ -170,13 +172,48 @@ def test_agreeing() -> None:
 
 
 def test_what_a_snapshot_leaves_out_stays_known() -> None:
-    """Halt and prior close of the line stand until a snapshot says otherwise; prices do not."""
-    said = tick_state("AAPL", "100", halted=True, close=D(99), last=D(98))
-    found = with_known(tick_state("AAPL", "101"), said)
-    assert (found.halted, found.close, found.last, found.bid) == (True, D(99), None, D(101))
-    found = with_known(tick_state("AAPL", "101", halted=False, close=D(97)), said)
-    assert (found.halted, found.close) == (False, D(97))
-    assert with_known(said, None) is said
+    """The prior close of the line stands until a snapshot says otherwise; prices do not."""
+    said = tick_state("AAPL", "100", close=D(99), last=D(98))
+    found = with_close(tick_state("AAPL", "101"), said)
+    assert (found.close, found.last, found.bid) == (D(99), None, D(101))
+    assert with_close(tick_state("AAPL", "101", close=D(97)), said).close == D(97)
+    assert with_close(said, None) is said
+
+
+def test_a_halt_stands_until_somebody_speaks_of_it() -> None:
+    """Only what says nothing of a halt gets the one that was told before, of its own symbol."""
+    silent = tick_state("AAPL")
+    assert with_halt(silent, {"AAPL"}).halted is True
+    assert with_halt(silent, {"MSFT"}) is silent
+    assert with_halt(replace(silent, halted=False), {"AAPL"}).halted is False
+
+
+def lines(count: int, state: LineState = S.ASKED, **changes: object) -> list[LineRecord]:
+    """Return as many lines, ordered at second 100."""
+    return [line(state, **changes) for _ in range(count)]
+
+
+def test_a_feed_that_never_said_anything_is_dead_as_a_whole() -> None:
+    """Once all lines had the time to be opened and to be silent; one tick of one acquits it."""
+    asked = lines(100)
+    at = {second: 100 * NS + int(second * NS) for second in (7.4, 7.5)}
+    assert untold(asked, 0, 0, at[7.4], 5.0, 0) == []
+    assert untold(asked, 0, 0, at[7.5], 5.0, 0) == asked
+    assert untold(asked, 0, 0, at[7.5], 5.0, 101 * NS) == []  # open for us since second 101
+    assert untold(asked, 100 * NS, 0, at[7.5], 5.0, 0) == []
+    refused = lines(2, S.REFUSED, reason="no", code=354)
+    assert untold(refused, 0, 0, at[7.5], 5.0, 0) == []
+    young = line(S.ASKED, ordered_ns=at[7.4])
+    assert untold([*asked, young], 0, 0, 110 * NS, 5.0, 0) == asked
+
+
+def test_a_feed_that_fell_silent_is_dead_once_a_line_is() -> None:
+    """Nothing heard is no proof by itself; with a dead line and nothing confirmed it is."""
+    quiet, dead = line(S.QUIET), line(S.DEGRADED, reason="silent")
+    heard_ns, late_ns = 200 * NS, 211 * NS
+    assert untold([quiet, quiet], heard_ns, heard_ns, late_ns, 5.0, 0) == []
+    assert untold([quiet, dead], heard_ns, heard_ns, late_ns, 5.0, 0) == [quiet]
+    assert untold([quiet, dead], heard_ns, late_ns - 10 * NS, late_ns, 5.0, 0) == []
 
 
 def test_shapes() -> None:

@@ -9,15 +9,14 @@ import pytest
 
 from ibloop.core.model import AccountValues, MarketDataType, Moment, Position, Quote, QuoteSource
 from ibloop.core.quotes import QuoteLimits
+from ibloop.core.splits import looks_like_split, split_ratio
 from ibloop.core.valuing import (
     Mark,
     Priced,
     PriceRules,
     PriceSource,
     Remembered,
-    looks_like_split,
     price_all,
-    split_ratio,
     value_account,
 )
 

@@ -104,12 +104,22 @@ def test_the_second_is_counted_inside_a_batch(tmp_path: Path) -> None:
     assert house.sent()[4:] == ["EEE"]
 
 
-def test_the_day_is_counted_inside_a_batch(house: House) -> None:
-    """A limit that somebody lowers under a run stops the order that would pass it."""
-    house.plan()
-    limits = replace(house.config.limits, orders_per_day_max=4)
-    house.config = replace(house.config, limits=limits)
+def lower(house: House, **limits: object) -> None:
+    """Restart the executor with lower limits, and let the run be one that was made under them.
+
+    The planner would have refused the whole run.
+    """
+    lowered = replace(house.config.limits, **limits)  # type: ignore[arg-type]
+    house.config = replace(house.config, limits=lowered)
+    with house.ledger.transaction() as tx:
+        tx.execute("UPDATE trade_runs SET config_hash = ?", (house.config.config_hash,))
     house.restart()
+
+
+def test_the_day_is_counted_inside_a_batch(house: House) -> None:
+    """The order that would pass the limit is stopped by the orders before it in the batch."""
+    house.plan()
+    lower(house, orders_per_day_max=4)
     house.until_ended()
     assert house.sent() == ["AAA", "BBB", "CCC", "DDD"]
     assert house.orders()["EEE"].reject_code == "orders_per_day_max"
@@ -118,9 +128,7 @@ def test_the_day_is_counted_inside_a_batch(house: House) -> None:
 def test_turnover_is_counted_inside_a_batch(house: House) -> None:
     """The value of each order counts for the next one."""
     house.plan()
-    limits = replace(house.config.limits, day_turnover_weight_max=D("0.40"))
-    house.config = replace(house.config, limits=limits)
-    house.restart()
+    lower(house, day_turnover_weight_max=D("0.40"))
     house.until_ended()
     assert house.orders()["EEE"].reject_code == "day_turnover_weight_max"
     assert house.sent() == ["AAA", "BBB", "CCC", "DDD"]

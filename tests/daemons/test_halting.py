@@ -68,3 +68,14 @@ def test_a_file_that_stays_halts_again_after_a_resume(site: Site) -> None:
         halts.resume(tx, "ann", "checked", site.clock.now().utc)
     assert latch(site)
     assert len(halts.active(site.ledger.db)) == 1
+
+
+def test_a_text_that_is_no_level_is_in_the_alert(site: Site) -> None:
+    """Somebody wanted a kill and got a pause: the row, the alert and every refusal say so."""
+    put(site, "kil")
+    assert latch(site)
+    (row,) = halts.active(site.ledger.db)
+    assert row.level == "pause"
+    (told,) = alerts.listing(site.ledger.db, 9)
+    for text in (row.reason, told.text, severest_halt(site.ledger.db, site.profile.data_dir)[1]):
+        assert "'kil' is no level" in text

@@ -20,7 +20,7 @@ from ibloop.config import BUILTIN_TOML, parse
 from ibloop.core.gateway import LOGIN_PACE, QUICK_PACE, restart_delay_s
 from ibloop.daemons import launchers
 from ibloop.daemons.gateway import GatewayKeeper, _launcher
-from ibloop.daemons.launchers import SECOND_FACTOR_MARK, CommandLauncher
+from ibloop.daemons.launchers import SECOND_FACTOR_MARK, CommandLauncher, SimLauncher
 from ibloop.errors import ConfigError, GatewayUnavailableError
 
 DEADLINE_S = 30.0
@@ -430,3 +430,23 @@ def test_the_launcher_runs_the_wrapper(tmp_path: Path, stand_in: dict[str, str],
 
     play(scenario, port, *command, str(tmp_path / "gateway.conf"))
     assert re.search(r"ibc-ended\nxvfb-ended\n$", log.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "accounts"),
+    [
+        ((), ["DU1234567"]),
+        (("--account", "DU1234567:margin:5000"), ["DU1234567:margin:5000"]),
+        (("--account=DU1234567:margin",), []),
+    ],
+)
+def test_the_simulators_account_may_be_of_another_kind(
+    tmp_path: Path, arguments: tuple[str, ...], accounts: list[str]
+) -> None:
+    """Named in sim_args it is opened as these say, and not a second time by us."""
+    config = parse(BUILTIN_TOML, "test")
+    config = replace(config, gateway=replace(config.gateway, sim_args=arguments))
+    command = SimLauncher(config, tmp_path)._command()
+    said = [command[n + 1] for n, word in enumerate(command) if word == "--account"]
+    assert said == accounts
+    assert set(arguments) <= set(command)

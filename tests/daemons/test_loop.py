@@ -12,6 +12,7 @@ import pytest
 from ibloop.adapters.host import SystemClock
 from ibloop.adapters.locks import DaemonLock
 from ibloop.adapters.streamfiles import Heartbeat, read_heartbeat, wake
+from ibloop.core.invariant import InvariantError
 from ibloop.daemons import loop
 from ibloop.daemons.loop import Report, Step, run_daemon
 from ibloop.errors import LockHeldError
@@ -84,6 +85,22 @@ def test_sigterm_ends_it_and_the_last_word_is_stopped(tmp_path: Path) -> None:
     assert beat.document["steps"] == 1
     with DaemonLock(tmp_path, "executor"):
         pass
+
+
+def test_a_failure_to_say_how_it_is_is_still_said(tmp_path: Path) -> None:
+    """A report that is too long for the file ends the daemon, not as if it were still running."""
+    reports = [fine(), Report("running", "long", {"names": "x" * 70_000})]
+
+    async def main() -> None:
+        task = daemon(tmp_path, lambda: False, lambda: reports.pop(0))
+        with pytest.raises(InvariantError):
+            await asyncio.wait_for(task, DEADLINE_S)
+
+    asyncio.run(main())
+    beat = heartbeat(tmp_path)
+    assert beat is not None
+    assert beat.status == "failed"
+    assert "too long" in beat.detail
 
 
 def test_signal_handlers_are_given_back(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ibloop.adapters.host import SystemClock
+from ibloop.adapters.recording import Recorder
 from ibloop.adapters.streamfiles import QuoteReader, StreamWriter, read_heartbeat
 from ibloop.core.model import Quote, QuoteSource
 from ibloop.daemons.loop import run_daemon
@@ -151,6 +152,58 @@ def test_after_a_stop_of_our_own_nothing_old_is_published(tmp_path: Path) -> Non
         assert world.market.snapshots == []
 
     play(test, tmp_path)
+
+
+def test_stops_of_our_own_in_a_row_publish_nothing_old(tmp_path: Path) -> None:
+    """However soon after the last one: nothing read before the lines are ordered anew gets out."""
+
+    async def test(world: World) -> None:
+        await world.connect()
+        for number in range(6):
+            world.market.tick("AAPL", f"{100 + number}")
+            world.market.tick("MSFT")
+            await world.steps()
+            before, calls = world.quote("AAPL"), len(world.market.calls)
+            world.market.tick("AAPL", "50")  # read now, and eleven seconds old
+            world.market.snapshots.append("MSFT")
+            world.market.reply("MSFT", "50")
+            await world.steps(advance_s=11)
+            assert world.quote("AAPL") == before
+            assert world.quote("MSFT").bid != D(50)
+            assert world.market.calls[calls:] == ["-AAPL,MSFT", "+AAPL,MSFT"]
+
+    play(test, tmp_path)
+
+
+def test_answers_that_waited_while_we_were_stopped_are_dropped(tmp_path: Path) -> None:
+    """A price that was asked for before the stop may be as old as the stop is long."""
+
+    async def test(world: World) -> None:
+        await world.connect()
+        world.market.say(354, "not subscribed", "AAPL")
+        world.market.tick("MSFT")
+        await world.steps()
+        assert world.market.snapshots == ["AAPL"]
+        world.market.reply("AAPL", "50")
+        await world.steps(advance_s=60)
+        assert "AAPL" not in world.reader.read(["AAPL"])
+
+    play(test, tmp_path)
+
+
+def test_what_the_recorder_has_lost_is_told(tmp_path: Path) -> None:
+    """Nobody should learn of a gap from the replay."""
+
+    async def test(world: World) -> None:
+        await world.connect()
+        world.market.tick("AAPL")
+        await world.steps()
+        assert "2 versions are missing in" in world.detail()
+
+    recorder = Recorder(tmp_path / "day.gz")
+    recorder._refused = 2
+    play(test, tmp_path, recorder=recorder)
+    recorder.close()
 
 
 def test_an_hour_without_the_gateway(tmp_path: Path) -> None:

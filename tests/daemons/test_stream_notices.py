@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ibloop.core.model import QuoteSource
+from ibloop.core.stream import Answer
 from tests.fakes.streamworld import World, instrument, play
 
 D = Decimal
@@ -246,5 +247,122 @@ def test_a_new_connection_forgets_what_the_old_one_said(tmp_path: Path) -> None:
         assert world.market.up
         assert list(world.market.lines) == ["AAPL", "MSFT"]
         assert (world.status, world.detail()) == ("connected", "")
+
+    play(test, tmp_path)
+
+
+@pytest.mark.parametrize("code", [1100, 2110])
+def test_ticks_say_that_ib_is_back_without_a_word(code: int, tmp_path: Path) -> None:
+    """A gateway that never says 1101 or 1102 does not keep the stream degraded for ever."""
+
+    async def test(world: World) -> None:
+        await world.connect()
+        world.market.say(code, "lost")
+        world.market.tick("AAPL")  # may have been on its way
+        await world.steps(2)
+        assert world.status == "degraded"
+        await world.steps(3)
+        for symbol in ("AAPL", "MSFT"):
+            world.market.tick(symbol)
+        await world.steps(2)
+        assert world.status == "connected"
+        assert world.market.calls[1:] == ["-AAPL,MSFT", "+AAPL,MSFT"]  # what changed is not told
+
+    play(test, tmp_path)
+
+
+def test_without_ticks_an_answer_says_that_ib_is_back(tmp_path: Path) -> None:
+    """One price is asked for every ten seconds; only an answer with data counts."""
+
+    async def test(world: World) -> None:
+        await world.connect()
+        world.market.tick("AAPL")
+        world.market.tick("MSFT")
+        await world.steps()
+        world.market.say(1100, "lost")
+        await world.steps(16)
+        assert world.market.snapshots == []
+        await world.steps(2)
+        assert world.market.snapshots == ["AAPL"]
+        world.market.reply("AAPL", None)
+        await world.steps(10)
+        assert (world.status, world.market.snapshots) == ("degraded", [])
+        await world.steps(8)
+        world.market.reply("AAPL", "100.00")
+        await world.steps(2)
+        assert world.market.calls[-2:] == ["-AAPL,MSFT", "+AAPL,MSFT"]
+        assert world.status == "connected"
+
+    play(test, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "word", ["OK:usfarm", "inactive but should be available upon demand.usfarm"]
+)
+def test_a_farm_is_mended_in_both_spellings(word: str, tmp_path: Path) -> None:
+    """Of a dormant farm the name follows a full stop."""
+
+    async def test(world: World) -> None:
+        await world.connect()
+        world.market.say(2103, "Market data farm connection is broken:usfarm")
+        await world.steps()
+        assert world.status == "degraded"
+        world.market.say(2108, f"Market data farm connection is {word}")
+        await world.steps()
+        assert world.status == "connected"
+
+    play(test, tmp_path)
+
+
+def refuse_snapshots(world: World, keep: int) -> None:
+    """Refuse every question but the first few for want of a line."""
+    for symbol in world.market.snapshots[keep:]:
+        world.market.snapshots.remove(symbol)
+        text = "101 Max number of tickers has been reached"
+        world.market.replies.append(Answer(symbol, QuoteSource.SNAPSHOT, None, text, 101))
+
+
+def test_without_a_line_for_snapshots_some_are_given_up(tmp_path: Path) -> None:
+    """101 about a question is about the allowance: no line is refused, the last are left out."""
+
+    async def test(world: World) -> None:
+        world.wanted = [instrument(f"S{number:02}") for number in range(100)]
+        await world.connect()
+        for item in world.wanted:
+            world.market.tick(item.symbol, close=D(99))
+        for _ in range(40):
+            world.market.tick("S00")
+            await world.steps(advance_s=0.3)
+            refuse_snapshots(world, 100 - len(world.market.lines))
+            assert len(world.market.snapshots) <= 10
+            for symbol in list(world.market.snapshots):
+                world.market.reply(symbol, "100.00", close=D(99))
+            if world.fields()["left_out"]:
+                assert len(world.market.snapshots) <= 5
+        assert world.status == "connected"
+        assert len(world.market.lines) == 95
+        assert world.fields()["left_out_count"] == 5
+        assert "error 101" in str(world.fields()["left_out"])
+        assert (world.fields()["refused_symbols"], world.fields()["degraded_symbols"]) == ({}, {})
+        assert world.fields()["ib_error_count"] == 10
+        assert world.market.calls[1:] == ["-S95,S96,S97,S98,S99"]
+
+    play(test, tmp_path)
+
+
+def test_a_line_that_can_never_be_asked_about_is_ordered_anew(tmp_path: Path) -> None:
+    """Others may hold every line: the line itself is given back and taken again, and told so."""
+
+    async def test(world: World) -> None:
+        await world.connect()
+        world.market.tick("AAPL")
+        for _ in range(120):
+            await world.steps(advance_s=0.3)
+            refuse_snapshots(world, 0)
+        told = {"AAPL": "silent, and no line was free to ask about it"}
+        assert world.fields()["degraded_symbols"] == told
+        assert world.fields()["left_out_count"] == 1
+        await world.steps(10, 0.3)
+        assert world.market.calls[-2:] == ["-AAPL", "+AAPL"]
 
     play(test, tmp_path)

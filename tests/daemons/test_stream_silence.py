@@ -1,5 +1,7 @@
 """Silence is asked about before it is judged; what carries nothing is refreshed and reopened."""
 
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -122,13 +124,15 @@ def test_without_a_snapshot_there_is_history_which_prices_nothing(tmp_path: Path
         world.market.reply("AAPL", None)
         await ticking(world, "MSFT", 1)
         assert world.market.histories == ["AAPL"]
-        world.market.reply_history("AAPL", "98.70")
+        world.market.reply_history("AAPL", "98.70", world.clock.now().utc)
         await ticking(world, "MSFT", 1)
         quote, now = world.quote("AAPL"), world.clock.now()
         assert (quote.source, quote.last, quote.bid) == (QuoteSource.HISTORY, D("98.70"), None)
         assert quote.market_data_type is MarketDataType.DELAYED_FROZEN
         assert problem(quote, now, LIMITS) is not None
         assert valuation_price(quote, now, LIMITS) == D("98.70")
+        later = replace(now, utc=now.utc + timedelta(seconds=20))
+        assert valuation_price(quote, later, LIMITS) is None  # as old as its bar
         world.market.tick("AAPL", "99.00")
         await world.steps()
         assert world.quote("AAPL").source is QuoteSource.STREAM
@@ -336,5 +340,76 @@ def test_a_reopened_line_is_not_confirmed_by_what_the_old_one_said(tmp_path: Pat
             if "AAPL" in world.market.snapshots:
                 world.market.reply("AAPL", "100.00")
         assert "AAPL" in world.fields()["degraded_symbols"]
+
+    play(test, tmp_path)
+
+
+@pytest.mark.parametrize("gap", ["line", "connection"])
+def test_a_halt_outlives_the_line_that_told_it(gap: str, tmp_path: Path) -> None:
+    """A halted symbol is not priced because its line was ordered anew or its connection lost."""
+
+    async def test(world: World) -> None:
+        await world.connect()
+        world.market.tick("AAPL", halted=True, close=D("99"))
+        await ticking(world, "MSFT", 5.5)
+        world.market.reply("AAPL", None)
+        if gap == "connection":
+            world.market.up = False
+            world.gateway()
+        while world.market.calls[-1] not in {"+AAPL", "+AAPL,MSFT"} or len(world.market.calls) < 2:
+            await ticking(world, "MSFT", 0.5)
+        world.market.tick("AAPL", close=D("99"))
+        await world.steps()
+        assert problem(world.quote("AAPL"), world.clock.now(), LIMITS) == "trading is halted"
+        while not world.market.snapshots:
+            await ticking(world, "MSFT", 0.5)
+        world.market.reply("AAPL", "100.00", close=D("99"))
+        await world.steps()
+        assert problem(world.quote("AAPL"), world.clock.now(), LIMITS) == "trading is halted"
+        world.market.tick("AAPL", halted=False, close=D("99"))
+        await world.steps()
+        world.market.tick("AAPL", close=D("99"))
+        await world.steps()
+        assert problem(world.quote("AAPL"), world.clock.now(), LIMITS) is None
+
+    play(test, tmp_path)
+
+
+def test_a_halt_stands_in_every_answer_until_one_lifts_it(tmp_path: Path) -> None:
+    """History says nothing of it, and a snapshot that says it is over is believed."""
+
+    async def test(world: World) -> None:
+        await world.connect()
+        world.market.tick("AAPL", halted=True, close=D("99"))
+        await ticking(world, "MSFT", 5.5)
+        world.market.reply("AAPL", None)
+        await world.steps()
+        world.market.reply_history("AAPL", "98.70", world.clock.now().utc)
+        await world.steps()
+        assert world.quote("AAPL").halted is True
+        while not world.market.snapshots:
+            await ticking(world, "MSFT", 0.5)
+        world.market.reply("AAPL", "100.00", halted=False)
+        await world.steps()
+        assert world.quote("AAPL").halted is False
+
+    play(test, tmp_path)
+
+
+def test_a_feed_that_never_begins_is_found_within_seconds(tmp_path: Path) -> None:
+    """A hundred lines, and not one says anything: dead as a whole, not ten lines at a time."""
+
+    async def test(world: World) -> None:
+        world.wanted = [instrument(f"S{number:02}") for number in range(100)]
+        await world.connect()
+        await silent(world, 9)
+        assert world.status == "degraded"
+        assert "100 of 100 lines carry nothing" in str(world.fields()["degraded_reason"])
+        await silent(world, 3)
+        assert len(world.market.calls) == 3  # ordered anew, all together
+        for item in world.wanted:
+            world.market.tick(item.symbol)
+        await world.steps()
+        assert (world.status, world.fields()["degraded_symbols"]) == ("connected", {})
 
     play(test, tmp_path)

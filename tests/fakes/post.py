@@ -132,7 +132,8 @@ class Post:
         return self.glance()
 
     def glance(self) -> GuardVerdict:
-        """Evaluate once."""
+        """Evaluate once; what is asked before each evaluation is asked."""
+        self.guard._copy.ask()
         return self.guard.evaluate()
 
     def levels(self) -> list[str]:

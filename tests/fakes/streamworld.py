@@ -97,6 +97,7 @@ class FakeMarket:
         self.calls.append("-" + ",".join(symbols))
         for symbol in symbols:
             self.lines.pop(symbol, None)
+            self.changed.pop(symbol, None)
 
     def forget_lines(self) -> None:
         """Forget all lines."""
@@ -114,6 +115,11 @@ class FakeMarket:
         """Note who is asked about."""
         self.histories.append(instrument.symbol)
         return True
+
+    def forget_questions(self) -> None:
+        """Drop what is asked and answered."""
+        self.snapshots.clear()
+        self.replies.clear()
 
     def updates(self) -> list[TickState]:
         """Return and forget the changed states."""
@@ -146,11 +152,12 @@ class FakeMarket:
         problem = "" if state else "no snapshot within 5 s"
         self.replies.append(Answer(symbol, QuoteSource.SNAPSHOT, state, problem))
 
-    def reply_history(self, symbol: str, last: str) -> None:
-        """Answer with a last bar."""
+    def reply_history(self, symbol: str, last: str, begun: datetime) -> None:
+        """Answer with a last bar that began then."""
         self.histories.remove(symbol)
         kind = MarketDataType.DELAYED_FROZEN
-        state = tick_state(symbol, None, last=D(last), market_data_type=kind)
+        fields = {"last": D(last), "market_data_type": kind, "event_time": begun}
+        state = tick_state(symbol, None, **fields)
         self.replies.append(Answer(symbol, QuoteSource.HISTORY, state))
 
 

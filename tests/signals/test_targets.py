@@ -93,7 +93,7 @@ def test_good_files_give_their_targets(text: str) -> None:
         (HEADER + "AAA,sNaN\n", "line 2: weight sNaN is not a finite number"),
         (HEADER + "AAA,inf\n", "line 2: weight inf is not a finite number"),
         (HEADER + "AAA,-Infinity\n", "line 2: weight -Infinity is not a finite number"),
-        (HEADER + "AAA,-0.1\n", "line 2: weight -0.1 is negative; shorts are not traded"),
+        (HEADER + "AAA,-0.1\n", "line 2: weight -0.1 is negative; set limits.short_allowed = true"),
         (HEADER + "AAA,50\n", "line 2: weight 50 is above 1; write 0.05 for 5 %"),
         (HEADER + "AAA,1e999999\n", "line 2: weight 1e999999 is above 1"),
         (HEADER + "AAA,1e-999999\n", "line 2: weight 1e-999999 has more than 50 decimal places"),
@@ -220,3 +220,22 @@ def test_no_file_crashes_and_no_targets_come_with_problems(content: bytes) -> No
     assert set(symbols) <= KNOWN
     assert all(0 <= target.weight <= 1 for target in reading.targets)
     assert sum(target.weight for target in reading.targets) <= TOTAL_WEIGHT_MAX
+
+
+def test_shorts_are_read_where_they_are_allowed() -> None:
+    """Negative weights are legal then; longs less shorts stay within the account, each too."""
+    read = parse_targets(b"symbol,weight\nAAA,1\nBBB,-0.3\nCCC,0.3\n", KNOWN, short_allowed=True)
+    assert read.problems == ()
+    assert [(t.symbol, t.weight) for t in read.targets] == [
+        ("AAA", Decimal(1)),
+        ("BBB", Decimal("-0.3")),
+        ("CCC", Decimal("0.3")),
+    ]
+    for text, words in (
+        ("AAA,-50\n", "line 2: weight -50 is below -1; write 0.05 for 5 %"),
+        ("AAA,-0.6\nBBB,-0.6\n", "the weights sum to -1.2; expected at least -1"),
+        ("AAA,0.8\nBBB,0.5\nCCC,-0.2\n", "the weights sum to 1.1; expected at most 1"),
+    ):
+        refused = parse_targets(f"symbol,weight\n{text}".encode(), KNOWN, short_allowed=True)
+        assert words in "; ".join(refused.problems)
+        assert refused.targets == ()

@@ -204,3 +204,68 @@ def test_damage_in_the_middle_ends_the_recording_there(recorded: Callable[..., P
     made = market(path)
     assert bids(made, [1000]) in ([D("187.4")], [D(101)])
     assert made.play(1000)
+
+
+def test_a_version_that_was_written_late_takes_no_time(recorded: Callable[..., Path]) -> None:
+    """After a full disk old versions come behind newer ones: the day does not get longer."""
+    late = [state(t, bid=t) for t in (1, 50, 2, 51, 3, 52)]
+    made = market(recorded(state(0), *late, state(60, bid=60)))
+    assert bids(made, [1, 49, 50, 52, 59.9, 60]) == [D(1), D(1), D(2), D(52), D(52), D(60)]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"bid": "x"},
+        {"bid": [1]},
+        {"bid": -1},
+        {"volume": 1e300},
+        {"halted": "no"},
+        {"boottime_ns": None},
+        {"received_at": "yesterday"},
+        {"symbol": ""},
+    ],
+)
+def test_one_odd_line_ends_the_recording_there(
+    odd: dict[str, object], recorded: Callable[..., Path]
+) -> None:
+    """What is looked through and what is played agree, and the prices stand still behind it."""
+    path = recorded(state(0), state(1, bid=101), state(2) | odd, state(3, bid=103))
+    found = open_recording(path)
+    assert found.lines == 2
+    assert found.damage.startswith("behind line 2: ")
+    made = market(path)
+    assert bids(made, [1000]) == [D(101)]
+    assert made.play(1000)
+
+
+@pytest.mark.parametrize("name", ["bid", "con_id", "boot_id", "received_at", "volume"])
+def test_a_line_that_lacks_something_is_odd(name: str, recorded: Callable[..., Path]) -> None:
+    """Absence is not null, and not zero."""
+    lacking = state(1)
+    del lacking[name]
+    path = recorded(state(0), lacking)
+    assert (open_recording(path).lines, bool(open_recording(path).damage)) == (1, True)
+    assert bids(market(path), [1000]) == [D("187.4")]
+
+
+NOT_TEXT = lines(state(1)).strip().replace(b'"exchange":"SMART"', b'"exchange":"\xff"')
+
+
+@pytest.mark.parametrize("line", [b"{}", b"[" * 9000, NOT_TEXT, b'{"bid":NaN}', b""])
+def test_a_line_of_nonsense_is_odd(line: bytes, tmp_path: Path) -> None:
+    """Whatever is in the file, it ends the recording and not the simulator."""
+    path = tmp_path / "day.jsonl.gz"
+    path.write_bytes(gzip.compress(lines(state(0)) + line + b"\n" + lines(state(5, bid=5))))
+    assert (open_recording(path).lines, bool(open_recording(path).damage)) == (1, True)
+    assert bids(market(path), [1000]) == [D("187.4")]
+
+
+def test_the_marks_of_missing_versions_are_passed_over(tmp_path: Path) -> None:
+    """They say that there is a gap, to who reads the file."""
+    path = tmp_path / "day.jsonl.gz"
+    gap = b'{"lost":12}\n'
+    path.write_bytes(gzip.compress(gap + lines(state(0)) + gap + lines(state(5, bid=5)) + gap))
+    found = open_recording(path)
+    assert (found.lines, found.damage) == (2, "")
+    assert bids(market(path), [1000]) == [D(5)]

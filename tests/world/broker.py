@@ -2,7 +2,7 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -18,13 +18,14 @@ from ibloop.core.model import (
     Evidence,
     Execution,
     Instrument,
+    MarginImpact,
     Order,
     Position,
     Side,
 )
 from ibloop.core.sessions import trade_date
 from tests.fakes.clock import FakeClock
-from tests.fakes.shown import ACCOUNT, ENDED, account_values, broker_row, report_of
+from tests.fakes.shown import ACCOUNT, ENDED, account_values, broker_row, margin_impact, report_of
 from tests.world.knobs import Knobs
 
 OURS = 11
@@ -160,6 +161,21 @@ class WorldBroker:
                 self._end_evidence(pieces)
 
         self.after(waits[0], lambda: ask(0))
+
+    def ask_margin(self, orders: Sequence[tuple[Order, Instrument]]) -> None:
+        """Answer after a while; a question that is cut off or meets a frozen gateway fails."""
+        session, asked = self._session, [order for order, _ in orders]
+
+        def answer() -> None:
+            if self.connected and session == self._session and not self.frozen and self.link_up:
+                told = [
+                    margin_impact(order, self.cash, self.positions, self.prices) for order in asked
+                ]
+            else:
+                told = [MarginImpact(o.ib_order_id or 0, problem="cut off") for o in asked]
+            self._inbox.append(ev.MarginAnswered(tuple(told)))
+
+        self.after(self._up_to(self.knobs.evidence_s), answer)
 
     # --- evidence -----------------------------------------------------------------------------
 

@@ -61,9 +61,15 @@ class World(House):
         self._reconnect_s = 0.0
         self._next: dict[str, float] = {}
         self._keys = 0
+        self._sides = Random(f"sides {seed}")
         policy = Random(f"retry {seed}").choice(list(Retry))
         super().__init__(
-            directory, execution={"retry": policy}, orders_per_run_max=200, orders_per_day_max=2000
+            directory,
+            execution={"retry": policy},
+            orders_per_run_max=200,
+            orders_per_day_max=2000,
+            margin_check=Random(f"margin {seed}").choice((True, False)),
+            short_allowed=Random(f"short {seed}").choice((True, False)),
         )
         self.deadline = timedelta(minutes=self.random.choice((2, 5, 10)))
         self.broker.on_place = self._watch_place
@@ -319,7 +325,11 @@ class World(House):
     def _weights(self) -> dict[str, str]:
         names = list(self.instruments)
         chosen = self.random.sample(names, self.random.randrange(1, len(names)))
-        return {name: f"0.{self.random.randrange(2, 19):02}" for name in chosen}
+        signs = ("", "", "-") if self.config.limits.short_allowed else ("",)
+        return {
+            name: f"{self._sides.choice(signs)}0.{self.random.randrange(2, 19):02}"
+            for name in chosen
+        }
 
     # --- healing ------------------------------------------------------------------------------
 

@@ -24,10 +24,11 @@ NET_LIQUIDATION = "NetLiquidation"
 TOTAL_CASH = "TotalCashValue"
 SETTLED_CASH = "SettledCash"
 DAY_TRADES_LEFT = "DayTradesRemaining"
-SUMMARY_TAGS = f"{NET_LIQUIDATION},{TOTAL_CASH},{SETTLED_CASH},{DAY_TRADES_LEFT}"
+AVAILABLE_FUNDS = "AvailableFunds"
 REQUIRED_TAGS = frozenset({NET_LIQUIDATION, TOTAL_CASH})
-OPTIONAL_TAGS = frozenset({SETTLED_CASH, DAY_TRADES_LEFT})
+OPTIONAL_TAGS = frozenset({SETTLED_CASH, DAY_TRADES_LEFT, AVAILABLE_FUNDS})
 """Not every account has them; the limits that need one refuse where it is missing."""
+SUMMARY_TAGS = ",".join((*sorted(REQUIRED_TAGS), *sorted(OPTIONAL_TAGS)))
 
 CURRENCIES = frozenset({"USD", "BASE", ""})
 """Limits and prices are in USD, so figures of an account kept in another currency are not used."""
@@ -100,6 +101,7 @@ class Figures:
             as_of=self._received.utc,
             settled_cash=self._found.get(SETTLED_CASH),
             day_trades_left=None if left is None else int(left),
+            available_funds=self._found.get(AVAILABLE_FUNDS),
         )
 
 

@@ -7,11 +7,12 @@ written to a socket at most once.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ibloop.adapters.ib import evidence as ev
+from ibloop.adapters.ib import whatif
 from ibloop.adapters.ib.account import SUMMARY_TAGS, Figures, Holdings
 from ibloop.adapters.ib.convert import broker_order_of, commission_of, decimal_of, execution_of
 from ibloop.adapters.ib.lib import ExecutionFilter
@@ -29,10 +30,11 @@ from ibloop.core.events import (
     EvidenceCollected,
     EvidenceFailed,
     Executed,
+    MarginAnswered,
     OrderReported,
 )
 from ibloop.core.invariant import invariant
-from ibloop.core.model import AccountValues, Evidence, Execution, Instrument, Order
+from ibloop.core.model import AccountValues, Evidence, Execution, Instrument, MarginImpact, Order
 
 QUERY_TIMEOUT_S = 10.0
 ORDER_ID_MAX = REQUEST_ID_FIRST - 1
@@ -42,7 +44,8 @@ class IbBroker(IbSession):
     """Sends orders, and turns what comes back into events.
 
     ``wake`` is set whenever :meth:`events` has something to return. Args as for ``IbSession``;
-    ``query_timeout_s`` limits each question of an evidence pass.
+    ``query_timeout_s`` limits each question of an evidence pass, ``margin_timeout_s`` a whole
+    margin question.
     """
 
     def __init__(
@@ -54,10 +57,12 @@ class IbBroker(IbSession):
         clock: Clock,
         *,
         query_timeout_s: float = QUERY_TIMEOUT_S,
+        margin_timeout_s: float = whatif.TIMEOUT_S,
     ) -> None:
         """Remember where to connect to; nothing is opened."""
         super().__init__(host, port, client_id, account, clock)
         self._query_timeout_s = query_timeout_s
+        self._margin_timeout_s = margin_timeout_s
         self._events: deque[BrokerEvent] = deque()
         self._figures = Figures(account)
         self._reported: AccountValues | None = None
@@ -68,6 +73,7 @@ class IbBroker(IbSession):
         self._refs_by_order_id: dict[int, str] = {}
         self._refs_by_perm_id: dict[int, str] = {}
         self._pass: asyncio.Task[None] | None = None
+        self._margin_questions: set[asyncio.Task[None]] = set()
 
     # --- the Broker port ----------------------------------------------------------------------
 
@@ -96,15 +102,16 @@ class IbBroker(IbSession):
         InvariantError for an order id that this object has placed before.
         """
         written = ib_order(order, self.account, ORDER_ID_MAX)
-        contract = stock(instrument)
-        same = (order.symbol, order.con_id) == (instrument.symbol, instrument.con_id)
-        invariant(same, f"order for {order.symbol} with instrument {instrument.symbol}")
+        contract = _contract(order, instrument)
         order_id = written.orderId
-        # A gateway takes a live order's id for a change of that order, and a used one for an error.
-        invariant(order_id not in self._placed, f"order id {order_id} placed twice")
+        self._check_unused(order_id)
         self._write(lambda client: client.placeOrder(order_id, contract, written))
         self._placed.add(order_id)
         self._refs_by_order_id[order_id] = order.client_order_id
+
+    def _check_unused(self, order_id: int) -> None:
+        # A gateway takes a live order's id for a change of that order, and a used one for an error.
+        invariant(order_id not in self._placed, f"order id {order_id} placed twice")
 
     def cancel(self, order: Order) -> None:
         """Ask for the cancellation of one order; the answer comes as events, or never.
@@ -126,6 +133,59 @@ class IbBroker(IbSession):
         if self._pass is None or self._pass.done():
             self._pass = asyncio.get_running_loop().create_task(self._collect())
             self._pass.add_done_callback(self._pass_done)
+
+    def ask_margin(self, orders: Sequence[tuple[Order, Instrument]]) -> None:
+        """Ask what each order would cost in margin, placing none of them.
+
+        ``ib_order_id`` must be set as for :meth:`place`, and is used up. Ends in exactly one
+        ``MarginAnswered`` event within some seconds, whatever happens to the connection.
+        Raises: InvariantError as :meth:`place` does.
+        """
+        asked = [
+            (whatif.what_if_order(order, self.account, ORDER_ID_MAX), _contract(order, instrument))
+            for order, instrument in orders
+        ]
+        for written, _ in asked:
+            self._check_unused(written.orderId)
+            self._placed.add(written.orderId)
+        task = asyncio.get_running_loop().create_task(self._answer_margin(asked))
+        self._margin_questions.add(task)
+        task.add_done_callback(self._margin_done)
+
+    # --- the margin question ------------------------------------------------------------------
+
+    def _margin_done(self, task: asyncio.Task[None]) -> None:
+        self._margin_questions.discard(task)
+        if not task.cancelled():
+            # A bug in the question must end the process, not pass for a silent broker.
+            task.result()
+
+    async def _answer_margin(self, asked: Sequence[tuple[Any, Any]]) -> None:
+        ends = asyncio.get_running_loop().time() + self._margin_timeout_s
+        gate = asyncio.Semaphore(whatif.AT_ONCE)
+        questions = (self._ask_impact(gate, ends, *question) for question in asked)
+        self._emit(MarginAnswered(tuple(await asyncio.gather(*questions))))
+
+    async def _ask_impact(
+        self, gate: asyncio.Semaphore, ends: float, written: Any, contract: Any
+    ) -> MarginImpact:
+        """Ask one what-if, when there is room for it, and return its answer or its problem."""
+        order_id, now = written.orderId, asyncio.get_running_loop().time
+        async with gate:
+            for _ in range(int(self._margin_timeout_s / whatif.ROOM_LOOK_S)):
+                if self.room() or not self.is_connected():
+                    break
+                await asyncio.sleep(whatif.ROOM_LOOK_S)
+            try:
+                rows = await self._queries.ask(
+                    order_id,
+                    "what-if",
+                    lambda: self._write(lambda c: c.placeOrder(order_id, contract, written)),
+                    round(max(0.0, ends - now()), 1),
+                )
+            except QueryError as error:
+                return MarginImpact(order_id, problem=str(error))
+        return whatif.impact_of(order_id, rows[-1])
 
     # --- the evidence pass --------------------------------------------------------------------
 
@@ -243,11 +303,15 @@ class IbBroker(IbSession):
         self._emit(Disconnected(reason))
 
     def _error_received(self, request_id: int, code: int, text: str) -> None:
+        if code not in whatif.NOTICES:
+            self._queries.refuse(request_id, f"error {code}: {text}")
         known = request_id if request_id in self._refs_by_order_id else None
         self._emit(ErrorReported(known, code, text))
 
     def _on_open_order(self, order_id: int, contract: Any, order: Any, state: Any) -> None:
         if order.whatIf:
+            if whatif.is_answer(state) and self._queries.add(order_id, state):
+                self._queries.end(order_id)
             return
         shown = broker_order_of(contract, order, state)
         if shown.account not in {"", self.account}:
@@ -321,3 +385,9 @@ class IbBroker(IbSession):
     def _emit(self, event: BrokerEvent) -> None:
         self._events.append(event)
         self.wake.set()
+
+
+def _contract(order: Order, instrument: Instrument) -> Any:
+    same = (order.symbol, order.con_id) == (instrument.symbol, instrument.con_id)
+    invariant(same, f"order for {order.symbol} with instrument {instrument.symbol}")
+    return stock(instrument)

@@ -87,6 +87,14 @@ class IbFallback(IbSession):
         task.add_done_callback(self._histories.discard)
         return True
 
+    def forget_questions(self) -> None:
+        """Drop the snapshots that are asked for, and the answers that wait."""
+        for number in list(self._snapshots):
+            del self._snapshots[number]
+            self._cancel_snapshot(number)
+        self._ticked.clear()
+        self._answers.clear()
+
     def answers(self) -> list[Answer]:
         """Return what has come of the questions since the last call."""
         now_ns = self._clock.now().boottime_ns

@@ -4,7 +4,8 @@ The library copies the whole rest of its buffer for each message and makes a lis
 two calls of each tick. Here a packet is walked once; price, size, time and halt ticks of open
 lines go straight into their ``Line``, and every other message goes to the library's own decoder,
 at its place in the order. Whatever is unusual about a tick (an unknown line or number, a missing
-field, a value that is no number) makes it one of the others, so what is odd is judged in one place.
+field, a value that is no number, delayed data) makes it one of the others, so what is odd is
+judged in one place.
 
 For the stream only: a process that sends orders keeps the path its library was tested with.
 ``docs/explanation/fast-receive.md`` tells what it relies on.
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ibloop.adapters.ib.lib import Client, Connection, Decoder, library_version
-from ibloop.adapters.ib.ticks import HALTED, PRICES, SIZE_BESIDE, SIZES, TIMES, Line
+from ibloop.adapters.ib.ticks import DELAYED, HALTED, PRICES, SIZE_BESIDE, SIZES, TIMES, Line
 
 FRAME_BYTES_MAX = 0xFFFFFF
 """IB's own limit of a message (``MAX_MSG_LEN`` of its client); a longer one is lost framing."""
@@ -39,10 +40,12 @@ _HANDLED: Final = (1, 2, 45, 46, 58)
 
 _PRICE, _SIZE, _GENERIC, _TEXT, _TYPE = (b"%d" % number for number in _HANDLED)
 _PRICE_NAMES: Final = {
-    b"%d" % number: (name, SIZE_BESIDE.get(name)) for number, name in PRICES.items()
+    b"%d" % number: (name, SIZE_BESIDE.get(name))
+    for number, name in PRICES.items()
+    if number not in DELAYED
 }
-_SIZE_NAMES: Final = {b"%d" % number: name for number, name in SIZES.items()}
-_TIME_TICKS: Final = frozenset(b"%d" % number for number in TIMES)
+_SIZE_NAMES: Final = {b"%d" % n: name for n, name in SIZES.items() if n not in DELAYED}
+_TIME_TICKS: Final = frozenset(b"%d" % number for number in TIMES - DELAYED)
 _EXCHANGE_TICKS: Final = frozenset({b"32", b"33", b"84"})
 """Texts that come with every quote and are of no use here: who quotes the bid, ask and last."""
 

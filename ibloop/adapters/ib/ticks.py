@@ -1,7 +1,8 @@
 """One line of market data: ticks in, one merged state out.
 
-Live and delayed ticks have different numbers and mean the same; which of the two a line carries
-is its market data type. Tick numbers: IB's "Available Tick Types".
+Live and delayed ticks have different numbers and tell the same things; which of the two a line
+carries is its market data type, which a delayed tick tells as well as the message that names it.
+Tick numbers: IB's "Available Tick Types".
 
 A tick costs what it takes to note it. Numbers become decimals when the state is asked for, which
 is once per packet however many ticks it held, and only those that arrived since the last time.
@@ -20,6 +21,8 @@ _DELAYED_PRICES = {66: "bid", 67: "ask", 68: "last", 72: "high", 73: "low", 75: 
 PRICES: Final = _LIVE_PRICES | _DELAYED_PRICES
 """Price ticks of use, by their number: the name of what they tell."""
 
+_DELAYED_TIME = 88
+
 _LIVE_SIZES = {0: "bid_size", 3: "ask_size", 5: "last_size", 8: "volume"}
 _DELAYED_SIZES = {69: "bid_size", 70: "ask_size", 71: "last_size", 74: "volume"}
 SIZES: Final = _LIVE_SIZES | _DELAYED_SIZES
@@ -33,11 +36,17 @@ _NUMBERS: Final = (*_LIVE_PRICES.values(), *_LIVE_SIZES.values())
 NUMBER_MIN, NUMBER_MAX = 1e-18, 1e18
 """Whatever is outside cannot be published, and is no price or size of anything."""
 
-TIMES: Final = frozenset({45, 88})
+TIMES: Final = frozenset({45, _DELAYED_TIME})
 """Text ticks that are the time of the last trade."""
+
+DELAYED: Final = frozenset({*_DELAYED_PRICES, *_DELAYED_SIZES, _DELAYED_TIME})
+"""Ticks that are some fifteen minutes old, whatever was said of the line."""
 
 HALTED: Final = 49
 """The generic tick that tells whether trading is halted."""
+
+_LATE: Final = frozenset({MarketDataType.DELAYED, MarketDataType.DELAYED_FROZEN})
+_OF_THE_MOMENT: Final = ("bid", "ask", "last", "bid_size", "ask_size", "last_size")
 
 _TYPES: Final = {
     1: MarketDataType.LIVE,
@@ -72,6 +81,7 @@ class Line:
         name = PRICES.get(tick_type)
         if name is None:
             return False
+        self._note_delay(tick_type)
         self.news[name] = price
         if name in SIZE_BESIDE:
             self.news[SIZE_BESIDE[name]] = size
@@ -82,6 +92,7 @@ class Line:
         name = SIZES.get(tick_type)
         if name is None:
             return False
+        self._note_delay(tick_type)
         self.news[name] = size
         return True
 
@@ -89,6 +100,7 @@ class Line:
         """Take the time of the last trade, in seconds since 1970."""
         if tick_type not in TIMES or not text.isascii() or not text.isdigit():
             return False
+        self._note_delay(tick_type)
         self._event_time = datetime.fromtimestamp(int(text), UTC)
         self.news_time = None
         return True
@@ -104,8 +116,18 @@ class Line:
         """Take the market data type, IB's 1 to 4."""
         if number not in _TYPES:
             return False
+        if self._type in _LATE and _TYPES[number] not in _LATE:
+            # What was delayed does not become live because other ticks will be.
+            for name in _OF_THE_MOMENT:
+                self.news.pop(name, None)
+                self._numbers[name] = None
         self._type = _TYPES[number]
         return True
+
+    def _note_delay(self, tick_type: int) -> None:
+        """Call the line delayed with its first delayed tick, which may come before the word."""
+        if tick_type in DELAYED and self._type not in _LATE:
+            self._type = MarketDataType.DELAYED
 
     def state(self) -> TickState:
         """Return everything known, merged; missing is ``None``."""

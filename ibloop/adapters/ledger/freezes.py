@@ -102,6 +102,15 @@ def accepted_since(db: Connection, moment: datetime) -> frozenset[str]:
     return frozenset(symbol for row in found for symbol in str(row[0]).split(","))
 
 
+def released_since(db: Connection, moment: datetime, by_other_than: str) -> frozenset[str]:
+    """Return the symbols of which somebody else has lifted a freeze after ``moment``."""
+    found = db.execute(
+        "SELECT DISTINCT symbol FROM freezes WHERE cleared_at > ? AND cleared_by <> ?",
+        (time_text(moment), by_other_than),
+    )
+    return frozenset(str(row[0]) for row in found)
+
+
 def recorded_fills(db: Connection, bases: Collection[str], since: datetime) -> dict[str, Recorded]:
     """Return by base the fills of these executions and of all executed at or after ``since``."""
     found = db.execute(

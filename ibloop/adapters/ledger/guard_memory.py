@@ -12,23 +12,38 @@ from typing import Any
 
 from ibloop.adapters.ledger.connection import Connection, Tx
 from ibloop.adapters.ledger.values import json_text, parse_time, time_text
-from ibloop.core.flows import Books, Posting
-from ibloop.core.model import Position
+from ibloop.core.books import Books, Posting
+from ibloop.core.flows import Unexplained
+from ibloop.core.model import Moment, Position
 from ibloop.core.valuing import Remembered
 
 
 @dataclass(frozen=True, slots=True)
 class GuardMemory:
-    """Books at rest, and believed prices by contract."""
+    """Books at rest, believed prices, and shares that nobody has explained, both by contract.
+
+    ``saved`` is when it was written, ``None`` for what was not read from the ledger.
+    """
 
     books: Books | None = None
     prices: Mapping[int, Remembered] = field(default_factory=dict)
+    unexplained: Mapping[int, Unexplained] = field(default_factory=dict)
+    saved: Moment | None = None
 
 
 def save(tx: Tx, memory: GuardMemory, now: datetime) -> None:
     """Replace what is remembered. Suspicions are not: after a restart they begin anew."""
-    prices = {str(con_id): known.price for con_id, known in memory.prices.items()}
-    content = {"prices": prices, "books": _books_out(memory.books)}
+    content = {
+        "prices": {str(con_id): known.price for con_id, known in memory.prices.items()},
+        "priced_at": {
+            str(con_id): known.at.utc for con_id, known in memory.prices.items() if known.at
+        },
+        "books": _books_out(memory.books),
+        "unexplained": {
+            str(con_id): [odd.symbol, odd.quantity, odd.price, odd.since.utc]
+            for con_id, odd in memory.unexplained.items()
+        },
+    }
     tx.execute(
         "INSERT INTO guard_memory (memory_id, as_of, content) VALUES (1, ?, ?)"
         " ON CONFLICT (memory_id) DO UPDATE SET as_of = excluded.as_of,"
@@ -39,12 +54,27 @@ def save(tx: Tx, memory: GuardMemory, now: datetime) -> None:
 
 def load(db: Connection) -> GuardMemory:
     """Return what is remembered, an empty memory before the first evaluation."""
-    row = db.execute("SELECT content FROM guard_memory").fetchone()
+    row = db.execute("SELECT as_of, content FROM guard_memory").fetchone()
     if row is None:
         return GuardMemory()
     content = json.loads(row["content"])
-    prices = {int(key): Remembered(Decimal(text)) for key, text in content["prices"].items()}
-    return GuardMemory(_books_in(content["books"]), prices)
+    at = {key: _moment(text) for key, text in content.get("priced_at", {}).items()}
+    prices = {
+        int(key): Remembered(Decimal(text), at=at.get(key))
+        for key, text in content["prices"].items()
+    }
+    unexplained = {
+        int(key): Unexplained(
+            symbol, Decimal(quantity), None if price is None else Decimal(price), _moment(since)
+        )
+        for key, (symbol, quantity, price, since) in content.get("unexplained", {}).items()
+    }
+    return GuardMemory(_books_in(content["books"]), prices, unexplained, _moment(row["as_of"]))
+
+
+def _moment(text: str) -> Moment:
+    """Return a time of another boot, or of one that nobody knows: ages are those of the wall."""
+    return Moment(parse_time(text), 0, "")
 
 
 def _books_out(books: Books | None) -> dict[str, object] | None:

@@ -18,8 +18,11 @@ class Limits:
     ``day_trades_max`` how many day trades five business days may hold below 25,000 USD.
 
     ``settled_cash_only`` is for cash accounts: sales pay for purchases only once they have
-    settled. An empty ``symbols_allowed`` allows the whole universe. A symbol of ``symbols_denied``
-    is not traded at all; one that is not allowed may still be sold down.
+    settled. ``margin_check`` is for margin accounts: the broker is asked what a plan would cost in
+    margin before its orders are written. ``short_allowed`` needs a margin account.
+
+    An empty ``symbols_allowed`` allows the whole universe. A symbol of ``symbols_denied`` is not
+    traded at all; one that is not allowed may still be sold down.
     """
 
     order_value_usd_max: Decimal
@@ -41,6 +44,7 @@ class Limits:
     rejections_in_a_row_max: int
     day_trades_max: int | None = None
     settled_cash_only: bool = False
+    margin_check: bool = False
     short_allowed: bool
     symbols_allowed: tuple[str, ...] = ()
     symbols_denied: tuple[str, ...] = ()

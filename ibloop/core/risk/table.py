@@ -222,6 +222,15 @@ _ALL = (
         "USD",
     ),
     Check(
+        "margin_check",
+        (_P,),
+        "Initial margin that the opening orders need, by the broker, against its available funds",
+        "lower the targets; without an answer see `ibloop status`, then `ibloop run retry`",
+        "limits.margin_check",
+        "true for a margin account",
+        "USD",
+    ),
+    Check(
         "cash_weight_min",
         (_S,),
         "What a buy can cost, against the cash that is there above the buffer",

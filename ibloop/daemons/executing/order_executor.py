@@ -26,6 +26,8 @@ from ibloop.core.recovery import REQUEST_FAILED_CODES, Refusal, hint, needs_evid
 from ibloop.core.snapshot import is_ours
 from ibloop.daemons.executing.evidence import Pass, Sync
 from ibloop.daemons.executing.lineage import Lineage
+from ibloop.daemons.executing.margin_desk import MarginDesk
+from ibloop.daemons.executing.order_ids import OrderIds
 from ibloop.daemons.executing.order_judge import OrderJudge
 from ibloop.daemons.executing.order_sender import PACED, OrderSender
 from ibloop.daemons.executing.order_trouble import Trouble, revived_orders
@@ -80,7 +82,6 @@ class OrderExecutor:
         self._costs: dict[str, ev.CommissionReported] = {}
         self._hold: str | None = None
         self._hold_until = 0
-        self._next_valid_id = 0
         self._link_up = True
         self._pass: Pass | None = None
         self._passes = 0
@@ -94,6 +95,8 @@ class OrderExecutor:
             self.epoch = identity.take_epoch(tx, ACTOR, self._started.utc)
             self._floor = next_stamp(tx.db)
         self._lineage.note_progress()
+        self._ids = OrderIds(ledger.db, self._lineage)
+        self.margin = MarginDesk(config.limits, broker, self._ids, instruments)
         self._sender = OrderSender(
             config,
             ledger,
@@ -164,8 +167,8 @@ class OrderExecutor:
             if self._pass is not None:
                 self._pass.sent.add(ref)
             self._judge.note_sent(ref, self._clock.now())
-        next_id = max(self._next_valid_id, self._lineage.next_order_id)
-        return self._sender.send(run, [row.order for row in rows], next_id, self._not_now)
+        planned = [row.order for row in rows]
+        return self._sender.send(run, planned, self._ids.floor(), self._not_now)
 
     def cancel(self, doomed: Sequence[tuple[Order, str]]) -> bool:
         """Ask the broker to cancel working orders, each for its reason, and journal it.
@@ -235,11 +238,8 @@ class OrderExecutor:
             self._passes += 1
             self._pass = Pass(self._passes, now)
             self._wanted = False
-            self._rest(now, EVIDENCE_SPACING_S)
+            self._rest_until_ns = now.boottime_ns + int(EVIDENCE_SPACING_S * 1e9)
             self._broker.collect_evidence()
-
-    def _rest(self, now: Moment, seconds: float) -> None:
-        self._rest_until_ns = now.boottime_ns + int(seconds * 1e9)
 
     def _overdue(self, now: Moment) -> bool:
         """Return whether an order's silence has lasted too long.
@@ -282,7 +282,7 @@ class OrderExecutor:
             case ev.ErrorReported():
                 self._error_reported(tx, event, now.utc)
             case ev.Connected():
-                self._next_valid_id = max(self._next_valid_id, event.next_order_id)
+                self._ids.heard(event.next_order_id)
                 self._link_up = True
                 self._distrust()
                 _log.info("broker.connected", next_order_id=event.next_order_id)
@@ -293,10 +293,12 @@ class OrderExecutor:
                 self._evidence_collected(tx, evidence, now)
             case ev.EvidenceFailed():
                 self._pass, self._wanted = None, True
-                self._rest(now, EVIDENCE_RETRY_S)
+                self._rest_until_ns = now.boottime_ns + int(EVIDENCE_RETRY_S * 1e9)
                 _log.warning("evidence.failed", reason=event.reason)
             case ev.AccountReported(values):
                 account.store_values(tx, values, now.utc)
+            case ev.MarginAnswered():
+                self.margin.take(event)
 
     def _executed(self, tx: Tx, execution: Execution, now: Moment) -> None:
         if execution.account != self._config.account:

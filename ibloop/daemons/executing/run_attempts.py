@@ -11,9 +11,9 @@ from ibloop.adapters.ledger.runs import Run
 from ibloop.config import Config
 from ibloop.core.foreign import FOREIGN_TRADE, touched_symbols
 from ibloop.core.invariant import invariant, present
-from ibloop.core.lifecycle import RunState
+from ibloop.core.lifecycle import RunReason, RunState
 from ibloop.core.model import BrokerOrder, Order
-from ibloop.core.orders import Plan
+from ibloop.core.orders import Plan, changing_sides
 from ibloop.core.outcome import Outcome, rejections_in_a_row
 from ibloop.core.planning import Bar, without_settled
 from ibloop.core.retrying import (
@@ -107,7 +107,9 @@ class RunAttempts:
         """Queue the next attempt of a run in the way a blocked run is queued again."""
         told = f"{end.detail}; the remainder is tried once more"
         with self._ledger.transaction() as tx:
-            move_run(tx, run, RunState.BLOCKED, end.reason, told, now)
+            # All may be filled, and only the other side of a position be left.
+            reason = end.reason or RunReason.ORDERS_UNFILLED
+            move_run(tx, run, RunState.BLOCKED, reason, told, now)
             queued = runs.requeue(
                 tx,
                 run.run_id,
@@ -129,7 +131,8 @@ class RunAttempts:
         rows = orders.of_run(db, run.run_id, attempt)
         found = [row.order for row in rows]
         by_us = {o.client_order_id for o in found if orders.was_stopped_at_deadline(db, o)}
-        return remainder(found, by_us, _stopped_by_hand(db))
+        halves = changing_sides(runs.plan_lines(db, run.run_id, attempt))
+        return remainder(found, by_us, _stopped_by_hand(db), halves)
 
 
 def _stopped_by_hand(db: Connection) -> frozenset[str]:

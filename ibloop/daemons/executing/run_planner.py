@@ -11,14 +11,15 @@ from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Quotes
 from ibloop.config import Config
 from ibloop.core.invariant import present
-from ibloop.core.model import ZERO, Evidence, Instrument, Moment, Quote, Side
-from ibloop.core.orders import Plan, PlanRules, Price, build_plan
+from ibloop.core.model import ZERO, Evidence, Instrument, Moment, Order, Quote, Side
+from ibloop.core.orders import Plan, PlanRules, Price, build_plan, wave
 from ibloop.core.planning import Bar, OrderTerms, Planned, planned_orders
 from ibloop.core.quotes import mid
 from ibloop.core.risk import Moment as RiskMoment
 from ibloop.core.risk import Verdict, breaches, check_plan
 from ibloop.core.sessions import day_start
 from ibloop.core.snapshot import Omitted, client_order_id, snapshot_targets
+from ibloop.daemons.executing.margin_desk import Draft
 from ibloop.daemons.pricing import quote_problem
 
 
@@ -33,6 +34,7 @@ class RunPlanner:
         self._db = db
         self._quotes = quotes
         self._instruments = instruments
+        self._held: tuple[tuple[str, int], dict[str, Decimal]] | None = None
 
     def plan(self, snapshot: Mapping[str, object], evidence: Evidence, now: Moment) -> Plan:
         """Return the plan for a snapshot's content against the broker's positions and cash."""
@@ -150,35 +152,13 @@ class RunPlanner:
         )
         return tuple(sorted(known.intersection(refs)))
 
-    def write(
-        self,
-        tx: Tx,
-        run: Run,
-        plan: Plan,
-        evidence: Evidence,
-        *,
-        baseline_at: datetime,
-        deadline: datetime,
-        orders_end: datetime,
-        barred: Mapping[str, Bar],
-        now: datetime,
-        actor: str,
-    ) -> int:
-        """Write basis, lines and orders of the run's attempt; return how many may be sent.
+    def orders(
+        self, run: Run, plan: Plan, orders_end: datetime, barred: Mapping[str, Bar]
+    ) -> tuple[Planned, ...]:
+        """Return the orders of a plan, those refused already last; nothing is written.
 
-        Args: when the run must have ended, and its orders; symbols that are not to be traded.
+        Args: when the orders die; symbols that are not to be traded, and why.
         """
-        runs.set_basis(
-            tx,
-            run.run_id,
-            baseline_at=baseline_at,
-            deadline_at=deadline,
-            equity_usd=evidence.account_values.net_liquidation,
-            cash_usd=evidence.account_values.total_cash,
-            now=now,
-            actor=actor,
-        )
-        runs.set_plan_lines(tx, run.run_id, run.attempt, plan.lines, now, actor)
         terms = OrderTerms(
             run_id=run.run_id,
             run_key=run.run_key,
@@ -188,7 +168,22 @@ class RunPlanner:
             good_till=orders_end,
             algo=self._config.order_algo,
         )
-        planned = planned_orders(plan, self._instruments, self._config.limits, terms, barred)
+        return planned_orders(plan, self._instruments, self._config.limits, terms, barred)
+
+    def write(self, tx: Tx, run: Run, draft: Draft, now: datetime, actor: str) -> int:
+        """Write basis, lines and orders of the run's attempt; return how many may be sent."""
+        values, planned = draft.sync.evidence.account_values, draft.planned
+        runs.set_basis(
+            tx,
+            run.run_id,
+            baseline_at=draft.sync.stored_at,
+            deadline_at=draft.deadline,
+            equity_usd=values.net_liquidation,
+            cash_usd=values.total_cash,
+            now=now,
+            actor=actor,
+        )
+        runs.set_plan_lines(tx, run.run_id, run.attempt, draft.plan.lines, now, actor)
         rows = [
             OrderRow(
                 order=order,
@@ -212,6 +207,14 @@ class RunPlanner:
         if one.verdicts:
             ref = one.order.client_order_id
             self._record(tx, run, RiskMoment.ORDER, ref, one.verdicts, now)
+
+    def wave(self, run: Run, order: Order) -> int:
+        """Return when an order of the run's written plan leaves, by what was held before it."""
+        key = (run.run_id, run.attempt)
+        if self._held is None or self._held[0] != key:
+            lines = runs.plan_lines(self._db, *key)
+            self._held = key, {line.symbol: line.baseline_quantity for line in lines}
+        return wave(order.side, self._held[1].get(order.symbol, ZERO))
 
     def snapshot_of(self, run: Run) -> Mapping[str, object]:
         """Return the content of the snapshot a queued run carries."""

@@ -5,6 +5,7 @@ executor that starts after a crash goes on where the rows say.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
@@ -24,11 +25,12 @@ from ibloop.core.lifecycle import (
     RunReason,
     RunState,
 )
-from ibloop.core.model import BrokerOrder, HaltLevel, Moment, Side
+from ibloop.core.model import BrokerOrder, HaltLevel, Moment
 from ibloop.core.outcome import Outcome, outcome
 from ibloop.core.risk import breaches
 from ibloop.daemons.executing.comparing import POSITION_LAG, broken_promises, standing_breaks
 from ibloop.daemons.executing.evidence import Sync
+from ibloop.daemons.executing.margin_desk import Draft
 from ibloop.daemons.executing.order_executor import ACTOR, WORKING, OrderExecutor
 from ibloop.daemons.executing.order_sender import PACED
 from ibloop.daemons.executing.run_attempts import RunAttempts
@@ -167,7 +169,7 @@ class TradeExecutor:
     # --- preparing ----------------------------------------------------------------------------
 
     def _prepare(self, run: Run, sync: Sync) -> bool:
-        """Ask the gates again, build the plan, check it, write every order down."""
+        """Ask the gates again, build the plan, have it checked, write every order down."""
         if failed := self._gate(run):
             return self._block(run, failed.reason, failed.detail)
         if trouble := self._desk.trouble:
@@ -186,34 +188,48 @@ class TradeExecutor:
         deadline = self._deadline(now.utc)
         if deadline is None:
             return self._block(run, RunReason.WINDOW_TOO_SHORT, "the session is about to end")
+        margin = self._desk.margin
+        draft = margin.held(run) or self._draft(run, sync, now, deadline)
+        answered = margin.verdicts(draft, now)
+        if answered is None:
+            return False
+        return self._write(run, replace(draft, verdicts=(*draft.verdicts, *answered)), now)
+
+    def _draft(self, run: Run, sync: Sync, now: Moment, deadline: datetime) -> Draft:
+        """Build the plan and its orders, and check the plan; nothing is written."""
         plan = self._planner.plan(self._planner.snapshot_of(run), sync.evidence, now)
         plan = self._attempts.narrowed(run, plan)
+        orders_end, deadline = self._attempts.ends(run, now.utc, deadline)
         verdicts = self._planner.verdicts(plan, sync.evidence, now)
+        barred = self._attempts.barred(run, sync.evidence.open_orders)
+        # Of a plan that is refused nothing can be made: its figures may mean nothing.
+        planned = () if breaches(verdicts) else self._planner.orders(run, plan, orders_end, barred)
+        return Draft(
+            run_id=run.run_id,
+            attempt=run.attempt,
+            plan=plan,
+            planned=planned,
+            sync=sync,
+            verdicts=verdicts,
+            deadline=deadline,
+            orders_end=orders_end,
+        )
+
+    def _write(self, run: Run, draft: Draft, now: Moment) -> bool:
+        """Store what the checks of a draft said, and its orders unless one of them refused."""
+        plan, verdicts = draft.plan, draft.verdicts
         with self._ledger.transaction() as tx:
-            self._planner.record(tx, run, sync.evidence, plan, verdicts, now.utc)
+            self._planner.record(tx, run, draft.sync.evidence, plan, verdicts, now.utc)
         if refused := breaches(verdicts):
             return self._block(run, RunReason.LIMIT_BREACHED, "; ".join(map(str, refused)))
         if spent := self._planner.spent_references(run, plan):
             # Sent by a ledger that is gone: the same reference must never mean a second order.
             detail = f"the broker knows {', '.join(spent)}; the next attempt has other references"
             return self._block(run, RunReason.LEDGER_BEHIND, detail)
-        barred = self._attempts.barred(run, sync.evidence.open_orders)
-        orders_end, deadline = self._attempts.ends(run, now.utc, deadline)
-        if short := self._release.too_short(plan, now.utc, deadline):
+        if short := self._release.too_short(plan, now.utc, draft.deadline):
             return self._block(run, RunReason.WINDOW_TOO_SHORT, short)
         with self._ledger.transaction() as tx:
-            count = self._planner.write(
-                tx,
-                run,
-                plan,
-                sync.evidence,
-                baseline_at=sync.stored_at,
-                deadline=deadline,
-                orders_end=orders_end,
-                barred=barred,
-                now=now.utc,
-                actor=ACTOR,
-            )
+            count = self._planner.write(tx, run, draft, now.utc, ACTOR)
             self._release.after_planning(tx, run, count, now)
         self._desk.note_progress()
         _log.info("run.planned", run_id=run.run_id, run_key=run.run_key, orders=count)
@@ -277,16 +293,15 @@ class TradeExecutor:
         at_broker: Sequence[OrderRow],
         rows: Sequence[OrderRow],
     ) -> bool:
-        """Send as many orders as the window, the canary and the sells before them allow."""
+        """Send as many orders as the window, the canary and the waves before them allow."""
         unacknowledged = sum(1 for row in at_broker if row.order.status == OrderState.SENDING)
         proven = any(row.order.perm_id or row.order.filled_quantity for row in rows)
         allowed = (self._config.order_window if proven else 1) - unacknowledged
-        side = planned[0].order.side
-        sells_work = any(row.order.side is Side.SELL for row in at_broker)
-        if allowed <= 0 or (side is Side.BUY and sells_work):
+        wave = self._planner.wave(run, planned[0].order)
+        if allowed <= 0 or any(self._planner.wave(run, r.order) < wave for r in at_broker):
             return False
         # A buy does not follow a sell in one go: that sell works then, and has to fill first.
-        batch = takewhile(lambda row: row.order.side is side, planned[:allowed])
+        batch = takewhile(lambda row: self._planner.wave(run, row.order) == wave, planned[:allowed])
         waiting = self._desk.send(run, list(batch))
         self.is_paced = waiting == PACED
         self._send_waits = waiting

@@ -130,6 +130,7 @@ class DropCopy:
             prices_before=self._prices,
             prices_now=sight.quoted,
             since=since,
+            unexplained=_unexplained(sight),
         )
 
     def _remember(self, sight: Sight, differing: set[str]) -> None:
@@ -137,6 +138,14 @@ class DropCopy:
         for symbol, price in _prices_of(sight).items():
             if symbol not in differing:
                 self._prices[symbol] = price
+
+
+def _unexplained(sight: Sight) -> dict[str, str] | None:
+    """Return by symbol what the guard's books cannot explain, ``None`` before it has books."""
+    if sight.memory.books is None:
+        return None
+    found = sight.memory.unexplained.values()
+    return {odd.symbol: f"{odd.symbol}: {odd.quantity:+} shares without a fill" for odd in found}
 
 
 def _prices_of(sight: Sight) -> dict[str, Decimal]:

@@ -16,12 +16,12 @@ from ibloop.daemons.guarding.look import Sight
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A verdict, its row, the row before; ``is_anew`` when everything is measured from here."""
+    """A verdict, its row, the row before; ``is_opening`` while what it is measured from is made."""
 
     verdict: GuardVerdict
     row: GuardRow
     last: GuardRow | None
-    is_anew: bool
+    is_opening: bool
 
 
 def judge(db: Connection, config: Config, sight: Sight, now: Moment) -> Judged:
@@ -52,4 +52,6 @@ def judge(db: Connection, config: Config, sight: Sight, now: Moment) -> Judged:
     began = today.isoformat() if is_anew else (last.detail.get("since") if last else None)
     if began is not None:
         row = replace(row, detail={**row.detail, "since": began})
-    return Judged(verdict, row, last, is_anew)
+    bases = (baseline, verdict.baseline)
+    is_opening = is_valued and any(base is None or base.opening for base in bases)
+    return Judged(verdict, row, last, is_opening)

@@ -11,26 +11,29 @@ from decimal import Decimal
 from typing import Protocol
 
 from ibloop.adapters.calendar import session_at
-from ibloop.adapters.ledger import fills
+from ibloop.adapters.ledger import fills, freezes
 from ibloop.adapters.ledger.connection import Connection
 from ibloop.adapters.ledger.guard_memory import GuardMemory
 from ibloop.adapters.ports import Clock, Quotes
 from ibloop.config import Config
+from ibloop.core.books import Books, Posting, expected_shares
 from ibloop.core.dropcopy import Seen
-from ibloop.core.flows import Books, Pending, Posting, Reading, expected_shares, read_books
+from ibloop.core.flows import Known, Pending, Reading, read_books
 from ibloop.core.invariant import present
 from ibloop.core.model import AccountValues, Moment, Position, Quote
-from ibloop.core.quotes import valuation_price
+from ibloop.core.splits import split_ratio
 from ibloop.core.valuing import (
     MARK_AGE_S_MAX,
     Mark,
+    Priced,
     PriceRules,
     Valuation,
+    live_price,
     price_all,
-    split_ratio,
     value_account,
 )
 
+ACTOR = "guard"
 PROOF_AGE_S_MAX = 10.0
 """What was pushed counts while the gateway answers."""
 CLOCK_SKEW_S_MAX = 3.0
@@ -100,7 +103,7 @@ class Sight:
     """One look at the account: its worth, a flow if one was believed, and what to doubt.
 
     ``memory`` and ``pending`` are what to keep; ``market_open`` as of the look; ``quoted`` are
-    prices by symbol as they came, believed or not.
+    prices by symbol: of shares that have changed as they came, believed or not.
     """
 
     valuation: Valuation
@@ -167,66 +170,82 @@ class AccountLook:
         market_open: bool,
     ) -> Sight:
         books, marks = self.memory.books, self._watch.marks()
-        symbols = {p.symbol for p in positions if p.quantity}
-        symbols |= {p.symbol for p in books.holdings.values()} if books else set()
-        quotes = self._quotes.read(sorted(symbols))
-        prices = self._prices(positions, quotes, marks, now)
         executions = self._executions(db, books, now)
-        splits = self._splits(books, positions, executions, prices)
-        reading = read_books(
-            books,
-            self._pending,
-            values.total_cash,
-            positions,
-            executions,
-            prices=prices,
-            equity_usd=equity_usd,
-            splits=splits,
-            now=now,
+        expected = {} if books is None else expected_shares(books, executions)
+        # Shares come and go before anybody says why: what is there by either side has a price.
+        priceable = tuple({**expected, **{p.con_id: p for p in positions}}.values())
+        quotes = self._quotes.read(sorted({p.symbol for p in priceable}))
+        changed = tuple(
+            p
+            for p in positions
+            if p.con_id in expected and p.quantity != expected[p.con_id].quantity
         )
+        quoted = self._quoted(changed, quotes, marks, now)
+        splits = self._splits(expected, changed, quoted)
+        rules = price_rules(self._config)
         priced, remembered = price_all(
-            reading.positions,
-            quotes,
-            marks,
-            self.memory.prices,
-            now=now,
-            rules=price_rules(self._config),
+            priceable, quotes, marks, self.memory.prices, now=now, rules=rules, splits=splits
+        )
+        believed = {p.con_id: p.price for p in priced if p.price is not None and p.is_usable}
+        known = Known(
+            prices=believed,
+            equity_usd=equity_usd,
+            answered=self._watch.executions_complete_at(),
             splits=splits,
+            accepted=self._accepted(db),
+            unexplained=self.memory.unexplained,
+            # What differs at the first look may have come at any time since the last one.
+            since=self.memory.saved,
+        )
+        reading = read_books(
+            books, self._pending, values.total_cash, positions, executions, known, now
         )
         figures = values if self._watch.values_age_s() <= MARK_AGE_S_MAX else None
-        valuation = value_account(priced, reading.cash_usd, figures)
-        valuation = _doubted(valuation, reading)
+        held = _holdings(priced, reading.positions)
+        valuation = _doubted(value_account(held, reading.cash_usd, figures), reading)
         if reading.flow_usd is not None and not valuation.sound:
             # A flow moves every baseline: it waits for a worth that it can be measured by.
-            known = present(books, "books before a flow")
-            reading = replace(reading, books=known, pending=self._pending, flow_usd=None)
+            kept = present(books, "books before a flow")
+            unexplained = self.memory.unexplained
+            reading = replace(reading, books=kept, pending=self._pending, flow_usd=None)
+            reading = replace(reading, unexplained=unexplained)
         missing = self._missing_since(valuation, now, market_open=market_open)
+        prices = believed | quoted
         return Sight(
             valuation,
             market_open,
-            GuardMemory(reading.books, remembered),
+            GuardMemory(reading.books, remembered, reading.unexplained),
             reading.pending,
             reading.flow_usd,
             dict(splits.values()),
             {p.symbol: prices[p.con_id] for p in positions if p.con_id in prices},
-            self._troubles(missing, now),
+            (*self._troubles(missing, now), *([reading.doubt] if reading.doubt else [])),
             missing,
         )
 
-    def _prices(
+    def _accepted(self, db: Connection) -> frozenset[int]:
+        """Return the contracts whose shares a person has accepted since they differ."""
+        return frozenset(
+            con_id
+            for con_id, odd in self.memory.unexplained.items()
+            if odd.symbol in freezes.accepted_since(db, odd.since.utc)
+            or odd.symbol in freezes.released_since(db, odd.since.utc, ACTOR)
+        )
+
+    def _quoted(
         self,
         positions: tuple[Position, ...],
         quotes: Mapping[str, Quote],
         marks: Mapping[int, Mark],
         now: Moment,
     ) -> dict[int, Decimal]:
-        """Return a price by contract, good enough to tell a split or the worth of a flow by."""
-        found = {con_id: known.price for con_id, known in self.memory.prices.items()}
+        """Return a price by contract as it came, believed or not: to tell a split by."""
+        found = {}
         for position in positions:
             quote = quotes.get(position.symbol)
             own = quote if quote is not None and quote.con_id == position.con_id else None
-            price = valuation_price(own, now, self._config.quotes)
             mark = marks.get(position.con_id)
+            price = live_price(own, mark, now, self._config.quotes)
             if price is not None:
                 found[position.con_id] = price
             elif mark is not None:
@@ -255,27 +274,19 @@ class AccountLook:
 
     def _splits(
         self,
-        books: Books | None,
-        positions: tuple[Position, ...],
-        executions: Mapping[str, Posting],
+        expected: Mapping[int, Position],
+        changed: tuple[Position, ...],
         prices: Mapping[int, Decimal],
     ) -> dict[int, tuple[str, str]]:
         """Return contracts whose shares have split since the books, as symbol and words."""
-        if books is None:
-            return {}
-        expected = expected_shares(books, executions)
         found = {}
-        for position in positions:
-            before = expected.get(position.con_id)
-            if before is None or before.quantity == position.quantity:
-                continue
+        for position in changed:
+            before = expected[position.con_id]
             known = self.memory.prices.get(position.con_id)
-            ratio = split_ratio(
-                before.quantity,
-                position.quantity,
-                known.price if known else None,
-                prices.get(position.con_id),
-            )
+            odd = self.memory.unexplained.get(position.con_id)  # the shares came before the price
+            was = odd.price if odd else known.price if known else None
+            price = prices.get(position.con_id)
+            ratio = split_ratio(before.quantity, position.quantity, was, price)
             if ratio is not None:
                 text = f"{before.quantity} shares became {position.quantity}"
                 words = f"{text}: a split {ratio.numerator}:{ratio.denominator}"
@@ -287,7 +298,7 @@ class AccountLook:
     ) -> dict[str, Moment]:
         if not market_open:
             return {}  # nobody quotes, and nothing is missed
-        return {symbol: self._missing.get(symbol, now) for symbol in valuation.missing}
+        return {symbol: self._missing.get(symbol, now) for symbol in valuation.unseen}
 
     def _troubles(self, missing: Mapping[str, Moment], now: Moment) -> tuple[str, ...]:
         limit_s = self._config.guard.price_missing_s_max
@@ -303,13 +314,23 @@ class AccountLook:
         return tuple(found)
 
 
-def _doubted(valuation: Valuation, reading: Reading) -> Valuation:
-    """Return the valuation, unsound when the broker's figure holds cash nobody can explain yet.
+def _holdings(priced: tuple[Priced, ...], positions: tuple[Position, ...]) -> tuple[Priced, ...]:
+    """Return the prices of what is held, each with as many shares as are to be valued."""
+    prices = {p.con_id: p for p in priced}
+    return tuple(replace(prices[p.con_id], quantity=p.quantity) for p in positions)
 
-    Its own figure shows a withdrawal at once, and as a loss; the books wait until it is believed.
+
+def _doubted(valuation: Valuation, reading: Reading) -> Valuation:
+    """Return the valuation, unsound when the broker's figure holds what nobody can explain yet.
+
+    Its own figure shows a withdrawal at once, of cash or of shares, and as a loss; the books wait
+    until it is believed.
     """
-    waits = reading.pending is not None and not reading.pending.shares
-    if valuation.source != "ib_net_liquidation" or not waits or reading.pending is None:
+    pending = reading.pending
+    if valuation.source != "ib_net_liquidation" or pending is None:
         return valuation
-    note = f"{reading.pending.cash_usd} USD came or went, and no fill explains it yet"
+    if pending.shares and not reading.unexplained:
+        return valuation
+    what = "shares" if pending.shares else f"{pending.cash_usd} USD"
+    note = f"{what} came or went, and no fill explains it yet"
     return replace(valuation, sound=False, note=note)

@@ -12,7 +12,6 @@ from ibloop.core.guard import (
     YEAR,
     Baseline,
     GuardVerdict,
-    flow_factor,
     sure_high_usd,
     sure_loss_usd,
 )
@@ -41,6 +40,8 @@ def baseline_of(row: GuardRow | None) -> Baseline | None:
         prior_close_usd=_decimal(detail.get("prior_close_usd")),
         prior_close_on=None if on is None else date.fromisoformat(str(on)),
         year_high_usd=_decimal(detail.get("year_high_usd")),
+        opening=_decimals(detail.get("opening")),
+        is_anew=detail.get("anew") is True,
     )
 
 
@@ -50,7 +51,10 @@ def _decimal(text: object) -> Decimal | None:
 
 def recent_of(row: GuardRow | None) -> tuple[Decimal, ...]:
     """Return the sound valuations that the last evaluation decided by."""
-    found = row.detail.get("recent", ()) if row else ()
+    return _decimals(row.detail.get("recent")) if row else ()
+
+
+def _decimals(found: object) -> tuple[Decimal, ...]:
     return tuple(Decimal(str(text)) for text in found) if isinstance(found, list) else ()
 
 
@@ -116,6 +120,8 @@ def _of_baseline(base: Baseline) -> dict[str, object]:
         "prior_close_usd": base.prior_close_usd,
         "prior_close_on": base.prior_close_on.isoformat() if base.prior_close_on else None,
         "year_high_usd": base.year_high_usd,
+        "opening": list(base.opening) or None,
+        "anew": base.is_anew or None,
     }
     return {name: value for name, value in known.items() if value is not None}
 
@@ -156,11 +162,12 @@ def year_high(
 
 
 def store_day(
-    tx: Tx, verdict: GuardVerdict, flow_usd: Decimal | None, *, anew: bool, today: date
+    tx: Tx, verdict: GuardVerdict, flow_usd: Decimal | None, *, is_opening: bool, today: date
 ) -> GuardDay | None:
     """Bring the day's row up to date and return it if it has changed.
 
-    ``anew``: a resume or a first value; what was worth more before does not count any more.
+    ``is_opening``: the start is being made, of a day, after a resume or of a first value; what was
+    worth more before does not count any more.
     """
     if verdict.baseline is None or not verdict.recent or verdict.day_loss is None:
         return None
@@ -172,9 +179,8 @@ def store_day(
         units = newest.units if newest else Decimal(1)
         day = GuardDay(today, high, high, low, low, ZERO, units)
     if flow_usd is not None:
-        equity = present(verdict.valuation.equity_usd, "equity of a flow")
-        day = day.with_flow(flow_usd, flow_factor(equity, flow_usd))
-    if anew:
+        day = day.with_flow(flow_usd, verdict.flow_factor)
+    if is_opening:
         day = GuardDay(today, high, high, low, low, day.flow_usd, day.units)
     day = day.with_value(high).with_value(low)
     return None if day == known else day

@@ -11,8 +11,11 @@ from ibloop import log
 from ibloop.core.lines import (
     CARRIES_NOTHING,
     CODE_COMPETING,
+    CODE_LINE_LIMIT,
     CODE_NO_SECURITY,
+    DEFERRED_S_MAX,
     MISSED,
+    NO_LINE_TO_ASK,
     LineEvent,
     LineRecord,
     LineState,
@@ -27,12 +30,23 @@ from ibloop.core.lines import (
     new_rates,
     ordered,
     patience_s,
-    with_known,
+    spare_lines,
+    untold,
+    with_close,
+    with_halt,
 )
 from ibloop.core.model import Instrument, MarketDataType, QuoteSource
 from ibloop.core.quotes import TickState
-from ibloop.core.stream import Answer, Notice
+from ibloop.core.stream import IB_SILENCE_S, Answer, Notice
 from ibloop.daemons.link import Session
+
+NO_ROOM_S = 2.0
+"""How long nothing is asked by snapshot after the gateway had no line for one; afterwards, until
+ROOM_AGAIN_S, not more at once than lines were given up for it."""
+
+ROOM_AGAIN_S = 600.0
+
+FEED_SILENT = "no line of the feed says anything"
 
 TOGETHER_S = 2.0
 """Lines whose last ticks are this close together have stopped together."""
@@ -68,7 +82,14 @@ class MarketData(Session, Protocol):
         ...
 
     def ask_snapshot(self, instrument: Instrument) -> bool:
-        """Ask for one price; return False when there is no room for another question."""
+        """Ask for one price; return False when there is no room for another question.
+
+        Each one asked is answered, unless it is forgotten or the connection ends.
+        """
+        ...
+
+    def forget_questions(self) -> None:
+        """Drop the prices that are asked for, and the answers that wait."""
         ...
 
     def ask_history(self, instrument: Instrument) -> bool:
@@ -96,7 +117,11 @@ class LineBook:
         self._market = market
         self.records: dict[str, LineRecord] = {}
         self.latest: dict[str, TickState] = {}
+        self._halted: set[str] = set()  # last said to be; outlives lines and connections
         self._heard_ns: dict[str, int] = {}
+        self._no_room_ns: int | None = None  # when there was no line for a snapshot
+        self._asked = 0  # snapshots under way
+        self._asked_ns = 0  # when one was last asked for to see whether IB is there
         self._counts: dict[str, int] = {}
         self._rates: dict[str, float] = {}
         self._counted_ns = 0
@@ -108,6 +133,13 @@ class LineBook:
         self.latest.clear()
         self._heard_ns.clear()
         self._counts.clear()
+        self._no_room_ns = None
+        self._asked = 0
+
+    def forget_questions(self) -> None:
+        """Forget what is asked: answers that waited while we were stopped are old."""
+        self._market.forget_questions()
+        self._asked = 0
 
     def follow(self, lines: Mapping[str, Instrument], now_ns: int) -> None:
         """Bring the lines in step with what is wanted, in its order."""
@@ -129,7 +161,7 @@ class LineBook:
         """Give lines back and order them again: what comes is complete, and nothing is left over.
 
         What the old line had said is forgotten, or the first tick of the new one would be merged
-        into prices from before the gap.
+        into prices from before the gap. A halt is not: nobody has said that it is over.
         """
         self._market.unsubscribe(symbols)
         for symbol in symbols:
@@ -137,18 +169,27 @@ class LineBook:
             self.note(symbol, LineEvent.ORDERED, now_ns)
         self._market.subscribe([self.records[symbol].instrument for symbol in symbols])
 
-    def take(self, state: TickState, now_ns: int) -> bool:
-        """Note a tick; return False when its symbol is no longer wanted."""
+    def take(self, state: TickState, now_ns: int) -> TickState | None:
+        """Note a tick; return what to publish, None when its symbol is no longer wanted."""
         symbol = state.symbol
         record = self.records.get(symbol)
         if record is None:
-            return False
+            return None
+        state = self._with_halt(state)
         self.latest[symbol] = state
         self._heard_ns[symbol] = self.last_tick_ns = now_ns
         self._counts[symbol] = self._counts.get(symbol, 0) + 1
         if record.state is not LineState.LIVE:
             self.note(symbol, LineEvent.TICKED, now_ns)
-        return True
+        return state
+
+    def _with_halt(self, state: TickState) -> TickState:
+        """Note what is said of a halt; return the state with the halt said before if it is not."""
+        if state.halted:
+            self._halted.add(state.symbol)
+        elif state.halted is not None:
+            self._halted.discard(state.symbol)
+        return with_halt(state, self._halted)
 
     def note(
         self, symbol: str, event: LineEvent, now_ns: int, reason: str = "", code: int = 0
@@ -169,13 +210,19 @@ class LineBook:
         None where the line itself is fresher, or has just been asked and is about to say it all.
         """
         symbol = answer.symbol
+        if answer.source is QuoteSource.SNAPSHOT:
+            self._asked = max(0, self._asked - 1)
         if symbol not in self.records:
             return None
         if answer.source is QuoteSource.HISTORY:
-            return answer.state if self.records[symbol].reason else None
+            known = answer.state if self.records[symbol].reason else None
+            return None if known is None else with_halt(known, self._halted)
         line = self.latest.get(symbol)
         if answer.state is None:
-            self.note(symbol, LineEvent.UNANSWERED, now_ns, answer.problem, answer.code)
+            if answer.code == CODE_LINE_LIMIT:
+                self._defer(symbol, now_ns)
+            else:
+                self.note(symbol, LineEvent.UNANSWERED, now_ns, answer.problem, answer.code)
             if self.records[symbol].reason:
                 self._market.ask_history(self.records[symbol].instrument)
             return None
@@ -188,7 +235,16 @@ class LineBook:
             return None
         if record.state is LineState.QUIET:
             self._heard_ns[symbol] = now_ns
-        return with_known(answer.state, line)
+        return self._with_halt(with_close(answer.state, line))
+
+    def _defer(self, symbol: str, now_ns: int) -> None:
+        """Ask again later: no line was free for the question, which says nothing of this line."""
+        self._no_room_ns = now_ns
+        begun_ns = max(self._heard_ns.get(symbol, 0), self.records[symbol].ordered_ns)
+        if now_ns - begun_ns < DEFERRED_S_MAX * 1e9:
+            self.note(symbol, LineEvent.DEFERRED, now_ns)
+        else:
+            self.note(symbol, LineEvent.UNANSWERED, now_ns, NO_LINE_TO_ASK)
 
     # --- in turn ----------------------------------------------------------------------------------
 
@@ -198,24 +254,55 @@ class LineBook:
         Args: how long a line may be silent; when the session opened for us.
         """
         self._count(now_ns)
+        self._judge_feed(now_ns, silence_s, opened_ns)
         best = favourite(self._rates, list(self.records))
         for symbol, record in list(self.records.items()):
             patience = patience_s(self._rates[best], silence_s) if symbol == best else silence_s
             heard_ns = self._heard_ns.get(symbol, 0)
             if not is_silent(record, heard_ns, now_ns, patience, opened_ns):
                 continue
-            if record.state is LineState.SUSPECT or self._market.ask_snapshot(record.instrument):
+            if record.state is LineState.SUSPECT or self._ask(record, now_ns):
                 self.note(symbol, LineEvent.SILENT, now_ns, MISSED)
         dead = self.dead_favourite()
         if dead is not None:
             for symbol in self.records.keys() - {dead}:
                 self.note(symbol, LineEvent.BLOCKED, now_ns, f"silent, as is {dead}")
 
+    def _judge_feed(self, now_ns: int, silence_s: float, opened_ns: int) -> None:
+        """Call every line dead at once when the feed is, rather than one after another."""
+        heard_ns = max(self._heard_ns.values(), default=0)
+        last_ns = self.last_tick_ns
+        records = self.records.values()
+        for line in untold(records, last_ns, heard_ns, now_ns, silence_s, opened_ns):
+            why = line.reason or FEED_SILENT
+            self.note(line.instrument.symbol, LineEvent.BLOCKED, now_ns, why, line.code)
+
+    def _ask(self, record: LineRecord, now_ns: int) -> bool:
+        """Ask for one price; return False when there is no room for another question."""
+        if self._no_room_ns is not None:
+            since_s = (now_ns - self._no_room_ns) / 1e9
+            if since_s < NO_ROOM_S:
+                return False
+            if since_s < ROOM_AGAIN_S and self._asked >= spare_lines(len(self.records)):
+                return False
+        if not self._market.ask_snapshot(record.instrument):
+            return False
+        self._asked += 1
+        return True
+
+    def ask_foremost(self, now_ns: int) -> None:
+        """Ask for the price of the first line that is not refused, once in ten seconds."""
+        if self._asked_ns and now_ns - self._asked_ns < IB_SILENCE_S * 1e9:
+            return
+        first = next((r for r in self.records.values() if not is_refused(r)), None)
+        if first is not None and self._ask(first, now_ns):
+            self._asked_ns = now_ns
+
     def refresh(self, now_ns: int) -> None:
         """Ask one by one for the prices of lines that carry nothing, as far as there is room."""
         for symbol, record in list(self.records.items()):
             if needs_refresh(record, now_ns):
-                if not self._market.ask_snapshot(record.instrument):
+                if not self._ask(record, now_ns):
                     return
                 self.records[symbol] = replace(record, refreshed_ns=now_ns)
 

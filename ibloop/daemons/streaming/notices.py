@@ -3,11 +3,25 @@
 from collections.abc import Sequence
 
 from ibloop import log
-from ibloop.core.lines import CODE_LINE_LIMIT, LineEvent
-from ibloop.core.stream import FARM_GRACE_S, MARKET_FARM, Meaning, Notice, farm_of, meaning
+from ibloop.core.lines import CODE_LINE_LIMIT, LineEvent, spare_lines
+from ibloop.core.model import QuoteSource
+from ibloop.core.stream import (
+    FARM_GRACE_S,
+    IB_ANSWER_S,
+    IB_SILENCE_S,
+    MARKET_FARM,
+    Answer,
+    Meaning,
+    Notice,
+    farm_of,
+    meaning,
+)
 from ibloop.daemons.streaming.lines import LineBook
 
 LOG_AGAIN_S = 60.0
+
+SPARE_AGAIN_S = 10.0
+"""Lines are given up for snapshots at most this often: closing takes a while, and more may ask."""
 
 _GOOD_NEWS = frozenset({Meaning.INFORMATION, Meaning.FARM_MENDED, Meaning.LINES_KEPT})
 
@@ -24,6 +38,7 @@ class Notices:
         """Take the lines that notices are about."""
         self._book = book
         self.ib_lost = ""
+        self._lost_ns = 0  # when that was last said
         self.errors = 0
         self.last_error: str | None = None
         self._farms: dict[tuple[str, str], int] = {}  # broken since
@@ -47,6 +62,33 @@ class Notices:
                 self._count(notice, now_ns)
             self._act(notice, meant, now_ns)
         return bool(notices)
+
+    def take_answer(self, answer: Answer, now_ns: int) -> None:
+        """Note what the answer to a single question says of the gateway.
+
+        An error 101 is about all lines, not this one: some are given up so that silence can be
+        asked about. A price says that IB is there.
+        """
+        if answer.code == CODE_LINE_LIMIT:
+            self._count(Notice(answer.symbol, answer.code, answer.problem), now_ns)
+            if self._limit is None or now_ns - self._limit[1] >= SPARE_AGAIN_S * 1e9:
+                allowed = self._allowed()
+                self._limit = (max(1, allowed - spare_lines(allowed)), now_ns)
+        elif answer.state is not None and answer.source is QuoteSource.SNAPSHOT:
+            self._heard_of_ib(now_ns - int(IB_ANSWER_S * 1e9))
+
+    def look_for_ib(self, now_ns: int) -> None:
+        """See whether IB is back without a word: ticks tell, else a price is asked for."""
+        self._heard_of_ib(self._book.last_tick_ns - int(FARM_GRACE_S * 1e9))
+        if self.ib_lost and now_ns - self._lost_ns >= IB_SILENCE_S * 1e9:
+            self._book.ask_foremost(now_ns)
+
+    def _heard_of_ib(self, until_ns: int) -> None:
+        """Take back that IB is lost if that was last said before; what was missed is ordered."""
+        if self.ib_lost and self._lost_ns <= until_ns:
+            _log.warning("stream.ib_returned", after=self.ib_lost)
+            self.ib_lost = ""
+            self._order_all = True
 
     def farms_down(self) -> list[str]:
         """Return the market data farms that are broken and not shown alive by ticks since."""
@@ -81,7 +123,7 @@ class Notices:
         told = f"{notice.code} {notice.text}"
         match meant:
             case Meaning.IB_LOST:
-                self.ib_lost = told
+                self.ib_lost, self._lost_ns = told, now_ns
             case Meaning.LINES_LOST | Meaning.LINES_KEPT:
                 # What changed in between is not told again, so kept lines are ordered anew too.
                 self.ib_lost = ""
@@ -99,13 +141,12 @@ class Notices:
             case Meaning.LIMITED | Meaning.REFUSED if notice.symbol is not None:
                 self._book.note(notice.symbol, LineEvent.REFUSED, now_ns, told, notice.code)
                 if meant is Meaning.LIMITED:
-                    self._learn_limit(now_ns)
+                    self._limit = (max(1, self._allowed()), now_ns)
 
-    def _learn_limit(self, now_ns: int) -> None:
-        """Note that there are no more lines than those that were not refused one."""
+    def _allowed(self) -> int:
+        """Return how many lines were not refused for want of one."""
         records = self._book.records.values()
-        refused = sum(record.code == CODE_LINE_LIMIT for record in records)
-        self._limit = (max(1, len(records) - refused), now_ns)
+        return len(records) - sum(record.code == CODE_LINE_LIMIT for record in records)
 
     def _count(self, notice: Notice, now_ns: int) -> None:
         self.errors += 1

@@ -340,6 +340,29 @@ def test_an_unanswered_snapshot_ends_with_time(
     play(scenario)
 
 
+def test_forgotten_questions_have_no_answer(play: Any, until: Any) -> None:
+    """What was asked is given back, what had come is dropped, and there is room again."""
+
+    async def scenario(bench: Any) -> None:
+        market = await connected(bench)
+        bench.proxy.muted = {1}
+        for symbol in ("AAPL", "IBM"):
+            market.ask_snapshot(bench.instrument(symbol))
+        await until(lambda: len(requests(bench, "1")) == 2, "the questions")
+        bench.proxy.inject(4, 2, requests(bench, "1")[0][2], 354, "not subscribed", "")
+        await market.prove()
+        market.forget_questions()
+        assert market.answers() == []
+        await until(lambda: len(requests(bench, "2")) == 1, "given back")
+        bench.proxy.inject(1, 6, requests(bench, "1")[1][2], 4, 10.5, 100, 0)
+        bench.proxy.inject(57, 1, requests(bench, "1")[1][2])
+        await market.prove()
+        assert market.answers() == []
+        assert all(market.ask_snapshot(bench.instrument("AAPL")) for _ in range(10))
+
+    play(scenario)
+
+
 def test_there_is_room_for_ten_snapshots(play: Any) -> None:
     """Each takes a market data line: more have to wait."""
 
