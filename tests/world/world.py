@@ -41,6 +41,8 @@ from tests.world.knobs import CALM, draw, told
 CHAOS_S = (60, 900)
 HEAL_S = 3 * 3600
 STEPS_AT_ONCE = 200
+MARGIN_ACCOUNTS = 0.3
+"""Of the worlds: those whose account asks for its margin and may be short."""
 RESTART_S = 3.0
 """How long a dead executor stays dead: systemd's RestartSec and its start."""
 
@@ -61,6 +63,7 @@ class World(House):
         self._reconnect_s = 0.0
         self._next: dict[str, float] = {}
         self._keys = 0
+        has_margin = Random(f"account {seed}").random() < MARGIN_ACCOUNTS
         self._sides = Random(f"sides {seed}")
         policy = Random(f"retry {seed}").choice(list(Retry))
         super().__init__(
@@ -68,8 +71,8 @@ class World(House):
             execution={"retry": policy},
             orders_per_run_max=200,
             orders_per_day_max=2000,
-            margin_check=Random(f"margin {seed}").choice((True, False)),
-            short_allowed=Random(f"short {seed}").choice((True, False)),
+            margin_check=has_margin,
+            short_allowed=has_margin,
         )
         self.deadline = timedelta(minutes=self.random.choice((2, 5, 10)))
         self.broker.on_place = self._watch_place
