@@ -185,6 +185,7 @@ def test_the_examples_of_the_help_are_right(arguments: list[str]) -> None:
 def recording(path: Path) -> Path:
     """Write a recording of half a second and return its path."""
     state = {"symbol": "AAPL", "con_id": 265598, "boot_id": "a", "halted": None, "volume": None}
+    state["received_at"] = "2026-11-20T15:00:00Z"
     numbers = ("bid", "ask", "last", "open", "high", "low", "close")
     state |= dict.fromkeys((*numbers, "bid_size", "ask_size", "last_size"), 5)
     lines = [

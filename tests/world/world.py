@@ -41,7 +41,7 @@ from tests.world.knobs import CALM, draw, told
 CHAOS_S = (60, 900)
 HEAL_S = 3 * 3600
 STEPS_AT_ONCE = 200
-MARGIN_ACCOUNTS = 0.3
+MARGIN_ACCOUNTS = 0.2
 """Of the worlds: those whose account asks for its margin and may be short."""
 RESTART_S = 3.0
 """How long a dead executor stays dead: systemd's RestartSec and its start."""
@@ -63,7 +63,7 @@ class World(House):
         self._reconnect_s = 0.0
         self._next: dict[str, float] = {}
         self._keys = 0
-        has_margin = Random(f"account {seed}").random() < MARGIN_ACCOUNTS
+        has_margin = Random(f"borrows {seed}").random() < MARGIN_ACCOUNTS
         self._sides = Random(f"sides {seed}")
         policy = Random(f"retry {seed}").choice(list(Retry))
         super().__init__(
