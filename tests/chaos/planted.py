@@ -24,10 +24,9 @@ def send_again_on_timeout() -> None:
             order, now = row.order, self._clock.now().utc
             is_late = order.sent_at is not None and now - order.sent_at >= patience
             if is_late and self._broker.room():
-                highest = orders.max_ib_order_id(self._ledger.db)
-                self._next_valid_id = max(self._next_valid_id, highest) + 1000
+                fresh = self._ids.take(1).start
                 instrument = self._sender._instruments[order.symbol]
-                self._broker.place(replace(order, ib_order_id=self._next_valid_id), instrument)
+                self._broker.place(replace(order, ib_order_id=fresh), instrument)
         return poll(self)
 
     OrderExecutor.poll = again  # type: ignore[method-assign]
