@@ -464,6 +464,7 @@ def test_what_was_called_not_sent_and_fills_stops_the_next_order(house: House) -
     assert order(house, "AAA").status == "filled"
     assert house.desk.trouble is not None
     assert house.desk.trouble.reason is RunReason.LEDGER_BEHIND
+    assert house.desk.trouble.detail == f"the broker knows {ref}, this ledger has it as not sent"
     sent = list(house.broker.placed)
     house.retry()
     assert house.until_ended().reason is RunReason.LEDGER_BEHIND

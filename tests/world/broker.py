@@ -35,7 +35,10 @@ REJECTS = ((201, "Order rejected - reason:no"), (110, "price variation"), (203, 
 
 @dataclass(slots=True)
 class Live:
-    """One order at the broker; ``status`` in IB's words, ``born_s`` in boot seconds."""
+    """One order at the broker; ``status`` in IB's words, ``born_s`` in boot seconds.
+
+    ``came_dead``: it arrived after its own expiry, so it has never worked.
+    """
 
     order: Order
     client_id: int
@@ -44,6 +47,7 @@ class Live:
     born_s: float
     filled: Decimal = ZERO
     ended_at: datetime | None = None
+    came_dead: bool = False
 
 
 @dataclass(slots=True)
@@ -306,6 +310,7 @@ class WorldBroker:
         self.live.append(live)
         self._note(f"working {order.client_order_id} perm {live.perm_id}")
         if order.good_till <= self.clock.now().utc:
+            live.came_dead = True
             self._end(live, "Cancelled")
             return
         self._tell(report_of(live))

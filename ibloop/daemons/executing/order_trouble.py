@@ -59,8 +59,14 @@ def _strange_refs(db: Connection, evidence: Evidence, sent: Sequence[Order]) -> 
 
 def _strange(db: Connection, evidence: Evidence, sent: list[Order]) -> Iterator[Trouble]:
     if refs := _strange_refs(db, evidence, sent):
-        detail = f"the broker knows {', '.join(refs[:3])}, this ledger never sent it"
-        yield Trouble(RunReason.LEDGER_BEHIND, refs[0], detail)
+        yield Trouble(RunReason.LEDGER_BEHIND, refs[0], _strange_detail(refs, sent))
+
+
+def _strange_detail(refs: Sequence[str], sent: Sequence[Order]) -> str:
+    """Tell a ledger that forgot an order from one that has it as proven or decided not sent."""
+    denied = {o.client_order_id for o in sent if o.status == OrderState.NOT_SENT}
+    said = "has it as not sent" if denied.issuperset(refs) else "never sent it"
+    return f"the broker knows {', '.join(refs[:3])}, this ledger {said}"
 
 
 def _over_filled(db: Connection) -> Iterator[Trouble]:
