@@ -50,23 +50,24 @@ def _sent(db: Connection, evidence: Evidence) -> list[Order]:
 def _strange_refs(db: Connection, evidence: Evidence, sent: Sequence[Order]) -> tuple[str, ...]:
     left = [o.client_order_id for o in sent if o.status != OrderState.NOT_SENT]
     executed = (ref for ref in fills.unsent_refs(db) if is_ours(ref))
-    # Proven or decided not to have been sent, and filled all the same.
-    denied = (row.order.client_order_id for row in orders.filled_though_denied(db))
     # An accepted one is known to have ended: one that works again is strange again.
     accepted = acceptances.references(db) - _working_refs(evidence)
-    return tuple(sorted({*unrecorded(evidence, left), *executed, *denied} - accepted))
+    return tuple(sorted({*unrecorded(evidence, left), *executed, *_denied_refs(db)} - accepted))
 
 
 def _strange(db: Connection, evidence: Evidence, sent: list[Order]) -> Iterator[Trouble]:
     if refs := _strange_refs(db, evidence, sent):
-        yield Trouble(RunReason.LEDGER_BEHIND, refs[0], _strange_detail(refs, sent))
+        # A ledger that forgot an order is one thing, one that has it as not sent another.
+        denied = set(_denied_refs(db))
+        denied |= {o.client_order_id for o in sent if o.status == OrderState.NOT_SENT}
+        said = "has it as not sent" if denied.issuperset(refs) else "never sent it"
+        detail = f"the broker knows {', '.join(refs[:3])}, this ledger {said}"
+        yield Trouble(RunReason.LEDGER_BEHIND, refs[0], detail)
 
 
-def _strange_detail(refs: Sequence[str], sent: Sequence[Order]) -> str:
-    """Tell a ledger that forgot an order from one that has it as proven or decided not sent."""
-    denied = {o.client_order_id for o in sent if o.status == OrderState.NOT_SENT}
-    said = "has it as not sent" if denied.issuperset(refs) else "never sent it"
-    return f"the broker knows {', '.join(refs[:3])}, this ledger {said}"
+def _denied_refs(db: Connection) -> Iterator[str]:
+    """Yield what was proven or decided not to have been sent, and filled all the same."""
+    return (row.order.client_order_id for row in orders.filled_though_denied(db))
 
 
 def _over_filled(db: Connection) -> Iterator[Trouble]:
