@@ -63,6 +63,7 @@ class World(House):
         self._reconnect_s = 0.0
         self._next: dict[str, float] = {}
         self._keys = 0
+        self._let_go = set[str]()
         has_margin = Random(f"borrows {seed}").random() < MARGIN_ACCOUNTS
         self._sides = Random(f"sides {seed}")
         policy = Random(f"retry {seed}").choice(list(Retry))
@@ -439,8 +440,18 @@ class World(House):
             with self._whole() as tx:
                 accept_positions(tx, symbols, reason="of another day", now=now, actor="ann")
             self.broker._note(f"positions accepted: {symbols}")
+            self._let_corrections_go(symbols)
         except RefusedError as error:
             self.broker._note(f"refused: {error}")
+
+    def _let_corrections_go(self, symbols: list[str]) -> None:
+        """Give up the corrections nobody told of that IB has forgotten over night."""
+        shown = {execution.exec_id for execution in self.broker._shown_executions()}
+        self._let_go |= {
+            e.client_order_id
+            for e in self.broker.executions()
+            if e.symbol in symbols and e.exec_id not in shown and not e.exec_id.endswith(".01")
+        }
 
     # --- promises -----------------------------------------------------------------------------
 
@@ -529,6 +540,8 @@ class World(House):
             found += promises.position_breaks(start, known, broker._shown_positions())
         for live in broker.live:
             order = live.order
+            if order.client_order_id in self._let_go:
+                continue
             if order.client_order_id and order.order_type is OrderType.LMT:
                 row = orders.find(db, order.client_order_id)
                 if row is not None and row.order.filled_quantity != live.filled:
@@ -547,6 +560,7 @@ class World(House):
             if f.exec_id.startswith("resolved:")
         }
         known = not self.restored or not ref or orders.find(self.ledger.db, ref) is not None
+        known = known and ref not in self._let_go
         return known and ref not in by_hand and not (self._accepted() and not ref)
 
     def _state(self) -> str:
