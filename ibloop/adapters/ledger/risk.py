@@ -19,6 +19,7 @@ from ibloop.adapters.ledger.values import (
     optional,
     parse_decimal,
     parse_time,
+    remembered,
     select_sql,
     time_text,
 )
@@ -146,15 +147,14 @@ def working_orders(db: Connection) -> tuple[WorkingOrder, ...]:
         "SELECT symbol, side, quantity, filled_quantity, ifnull(limit_price, arrival_price)"  # noqa: S608  (constants of ours)
         f" FROM trade_orders WHERE status IN ({_AT_BROKER})"
     )
-    return tuple(
-        WorkingOrder(
-            symbol=x[0],
-            side=Side(x[1]),
-            remaining=max(parse_decimal(x[2]) - parse_decimal(x[3]), ZERO),
-            price=parse_decimal(x[4]),
-        )
-        for x in found
-    )
+    return tuple(_working(*row) for row in found)
+
+
+@remembered
+def _working(symbol: str, side: str, quantity: str, filled: str, price: str) -> WorkingOrder:
+    """Return what a row says; most rows say in the next send what they said in the last."""
+    remaining = max(parse_decimal(quantity) - parse_decimal(filled), ZERO)
+    return WorkingOrder(symbol, Side(side), remaining, parse_decimal(price))
 
 
 def sent_since(

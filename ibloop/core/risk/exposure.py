@@ -64,18 +64,22 @@ class Exposure:
 
     def moved(self, before: Holding, after: Holding) -> "Exposure":
         """Return the exposure with one holding replaced."""
-        high, low, worst = before.extent_usd()
-        high_after, low_after, worst_after = after.extent_usd()
-        change = worst_after - worst
-        sectors = self.sectors_usd
-        if after.sector is not None and change:
-            sectors = {**sectors, after.sector: sectors.get(after.sector, ZERO) + change}
-        return Exposure(
-            self.gross_usd + change,
-            self.net_high_usd + high_after - high,
-            self.net_low_usd + low_after - low,
-            sectors,
-        )
+        return self.all_moved(((before, after),))
+
+    def all_moved(self, pairs: Iterable[tuple[Holding, Holding]]) -> "Exposure":
+        """Return the exposure with holdings replaced: pairs of one before and after."""
+        gross, net_high, net_low = self.gross_usd, self.net_high_usd, self.net_low_usd
+        sectors = dict(self.sectors_usd)
+        for before, after in pairs:
+            high, low, worst = before.extent_usd()
+            high_after, low_after, worst_after = after.extent_usd()
+            change = worst_after - worst
+            gross += change
+            net_high += high_after - high
+            net_low += low_after - low
+            if after.sector is not None and change:
+                sectors[after.sector] = sectors.get(after.sector, ZERO) + change
+        return Exposure(gross, net_high, net_low, sectors)
 
     @property
     def net_usd(self) -> Decimal:

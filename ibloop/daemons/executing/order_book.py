@@ -163,9 +163,9 @@ def read_book(
     moves = fills.moves_after(db, present(run.baseline_at, "baseline"))
     working = risk.working_orders(db)
     touched = _touched(plan, symbols, moves, working)
-    exposure = plan.exposure
-    for symbol, holding in touched.items():
-        exposure = exposure.moved(plan.holding(symbol, holding.price_usd), holding)
+    exposure = plan.exposure.all_moved(
+        (plan.holding(symbol, holding.price_usd), holding) for symbol, holding in touched.items()
+    )
     equity_usd = present(run.equity_usd, "equity of an executing run")
     reserved = (_reserved_usd(o.remaining, o.price) for o in working if o.side is Side.BUY)
     return SendBook(
