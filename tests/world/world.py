@@ -9,34 +9,24 @@ from pathlib import Path
 from random import Random
 
 from ibloop.adapters.ledger import (
-    acceptances,
-    account,
-    audit,
-    commands,
-    fills,
     halts,
     orders,
     runs,
 )
-from ibloop.adapters.ledger.acceptances import accepted
 from ibloop.adapters.ledger.connection import Connection, Ledger, Tx, open_readonly
-from ibloop.adapters.ledger.resolution import Decision, Fate, resolve
 from ibloop.adapters.ledger.runs import Run
-from ibloop.core import promises
-from ibloop.core.lifecycle import RUN_TERMINAL, OrderState, RunReason, RunState
-from ibloop.core.model import HaltLevel, Order, OrderType, Side
-from ibloop.core.quotes import mid
+from ibloop.core.lifecycle import RUN_TERMINAL, OrderState, RunState
+from ibloop.core.model import HaltLevel, Side
 from ibloop.core.retrying import Retry
 from ibloop.daemons.executing.comparing import (
-    accept_positions,
-    explained_positions,
     standing_breaks,
 )
-from ibloop.daemons.executing.run_commands import ACCEPT_LEDGER
-from ibloop.errors import LockHeldError, RefusedError
-from tests.fakes.house import CASH, HELD, House, SimCrashError
+from ibloop.errors import LockHeldError
+from tests.fakes.house import CASH, House, SimCrashError
 from tests.world.broker import ENDED, WorldBroker
+from tests.world.judge import Judge
 from tests.world.knobs import CALM, draw, told
+from tests.world.person import Person
 
 CHAOS_S = (60, 900)
 HEAL_S = 3 * 3600
@@ -57,13 +47,13 @@ class World(House):
         self.seed = seed
         self.random = Random(f"world {seed}")
         self.knobs = draw(self.random)
-        self.broken_now: list[promises.Broken] = []
+        self.judge = Judge(self)
+        self.person = Person(self)
         self._dead_until_s = 0.0
         self._stopped_until_s = 0.0
         self._reconnect_s = 0.0
         self._next: dict[str, float] = {}
         self._keys = 0
-        self._let_go = set[str]()
         has_margin = Random(f"borrows {seed}").random() < MARGIN_ACCOUNTS
         self._sides = Random(f"sides {seed}")
         policy = Random(f"retry {seed}").choice(list(Retry))
@@ -76,7 +66,7 @@ class World(House):
             short_allowed=has_margin,
         )
         self.deadline = timedelta(minutes=self.random.choice((2, 5, 10)))
-        self.broker.on_place = self._watch_place
+        self.broker.on_place = self.judge.watch_place
         self.broker.boundary = self._boundary
 
     def make_broker(self, prices: dict[str, Decimal], held: dict[str, Decimal]) -> WorldBroker:  # type: ignore[override]
@@ -182,7 +172,7 @@ class World(House):
             self.clock.advance(24 * 3600)
             self.broker.run_due()
         self._heal()
-        self.verdict()
+        self.judge.verdict()
 
     def _tick(self, idle_s: float) -> None:
         """Let time go to the next thing that happens, at most ``idle_s``."""
@@ -191,16 +181,7 @@ class World(House):
         self.clock.advance(wait_s)
         self.broker.run_due()
         self._live_on()
-        self._watch_ends()
-
-    def _watch_ends(self) -> None:
-        """No order has ended, by the ledger, while it works at the broker (F14)."""
-        dead = {OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED}
-        for live in self.broker.live:
-            if live.status not in ENDED and live.order.client_order_id and not self.restored:
-                row = orders.find(self.eyes, live.order.client_order_id)
-                if row is not None and row.order.status in dead:
-                    self._break("F14", f"{live.order.client_order_id} is said to have ended")
+        self.judge.watch_ends()
 
     def _due(self, name: str, each_s: float) -> bool:
         """Tell whether something of a mean interval happens now."""
@@ -354,7 +335,7 @@ class World(House):
                 self._tick(2.0)
             if self._at_rest():
                 return
-            self._decide()
+            self.person.decide()
         raise AssertionError(f"expected rest within {HEAL_S} s: {self._state()}")
 
     def _at_rest(self) -> bool:
@@ -364,204 +345,6 @@ class World(House):
         done = run.status in RUN_TERMINAL and self.desk.trouble is None
         explained = not standing_breaks(self.ledger.db)
         return done and explained and not busy and self.desk.ready() and not self._dead_until_s
-
-    def _decide(self) -> None:
-        """Do what a person does who can see the truth."""
-        for row in orders.in_states(self.ledger.db, {OrderState.UNKNOWN}):
-            self._resolve(row.order)
-        trouble = self.desk.trouble
-        if trouble is not None and trouble.reason is RunReason.PROMISE_BROKEN:
-            raise AssertionError(f"expected no broken promise: {trouble.detail}")
-        if trouble is not None and trouble.reason is RunReason.LEDGER_BEHIND:
-            self._accept_ledger()
-        if standing_breaks(self.ledger.db):
-            self._accept_positions()
-        run = self.run(self._key())
-        unknown = orders.in_states(self.ledger.db, {OrderState.UNKNOWN})
-        if run.status is RunState.BLOCKED and not unknown:
-            self.retry(run.run_key)
-
-    def _accept_ledger(self) -> None:
-        """Cancel in TWS what this ledger does not know, then accept the ledger."""
-        assert self.restored or self._all_came_dead(), (
-            f"expected no restored ledger: {self.desk.trouble}"
-        )
-        for live in self.broker.live:
-            row = orders.find(self.ledger.db, live.order.client_order_id)
-            if row is None or row.order.sent_at is None:
-                self.broker._end(live, "Cancelled")
-        self.broker._note("ledger accepted")
-        with self._whole() as tx:
-            now = self.clock.now().utc
-            commands.request(tx, ACCEPT_LEDGER, {"reason": "restored"}, "ann", now)
-
-    def _all_came_dead(self) -> bool:
-        """Tell whether what is strange was proven not sent, and then arrived after its expiry.
-
-        A gateway may hold an order back for longer than the proof waits. It cannot trade any more,
-        and the broker shows what the ledger denies: a person accepts that.
-        """
-        rows = ((x, orders.find(self.ledger.db, x.order.client_order_id)) for x in self.broker.live)
-        denied = [x for x, row in rows if row and row.order.status == OrderState.NOT_SENT]
-        return bool(denied) and all(live.came_dead for live in denied)
-
-    def _resolve(self, order: Order) -> None:
-        """Resolve an unknown order as a person would who looks into TWS and the statement."""
-        found = [x for x in self.broker.live if x.order.client_order_id == order.client_order_id]
-        if not found:
-            decision = Decision(Fate.NOT_SENT, "not at the broker")
-        elif found[0].status not in ENDED:
-            decision = Decision(Fate.WORKING, "in TWS", perm_id=found[0].perm_id)
-        else:
-            missing = found[0].filled - order.filled_quantity
-            price = self.broker.prices[order.symbol]
-            fate = Fate.FILLED if found[0].filled == order.quantity else Fate.CANCELED
-            more = {"quantity": missing, "price": price} if missing > 0 else {}
-            decision = Decision(fate, "in the statement", **more)  # type: ignore[arg-type]
-        row = orders.find(self.ledger.db, order.client_order_id)
-        assert row is not None
-        self.broker._note(f"resolve {order.client_order_id} as {decision.fate}")
-        try:
-            with self._whole() as tx:
-                resolve(tx, row, decision, self.clock.now().utc, "ann")
-        except RefusedError as error:
-            self.broker._note(f"refused: {error}")
-
-    def _accept_positions(self) -> None:
-        """Accept positions that executions of another day explain, and nothing else."""
-        _, lines = explained_positions(self.ledger.db)
-        symbols = [line.symbol for line in lines if line.difference]
-        held = {p.symbol: p.quantity for p in account.positions(self.ledger.db)}
-        truth = {s: q for s, q in self.broker.positions.items() if q}
-        if held != truth:
-            return
-        now = self.clock.now().utc
-        try:
-            with self._whole() as tx:
-                accept_positions(tx, symbols, reason="of another day", now=now, actor="ann")
-            self.broker._note(f"positions accepted: {symbols}")
-            self._let_corrections_go(symbols)
-        except RefusedError as error:
-            self.broker._note(f"refused: {error}")
-
-    def _let_corrections_go(self, symbols: list[str]) -> None:
-        """Give up the corrections nobody told of that IB has forgotten over night."""
-        shown = {execution.exec_id for execution in self.broker._shown_executions()}
-        self._let_go |= {
-            e.client_order_id
-            for e in self.broker.executions()
-            if e.symbol in symbols and e.exec_id not in shown and not e.exec_id.endswith(".01")
-        }
-
-    # --- promises -----------------------------------------------------------------------------
-
-    def _watch_place(self, order: Order) -> None:
-        """Ask what must be so at the moment the bytes leave."""
-        db, ref = self.eyes, order.client_order_id
-        row = orders.find(db, ref)
-        if row is None or row.order.status != OrderState.SENDING:
-            self._break("P2", f"{ref} left without a committed row in SENDING")
-            return
-        if row.order != order:
-            self._break("P2", f"{ref} left as something else than was journalled")
-        if sum(1 for placed in self.broker.placed if placed.client_order_id == ref) > 1:
-            self._break("P1", f"{ref} was sent twice")
-        ids = [placed.ib_order_id for placed in self.broker.placed]
-        if len(ids) != len(set(ids)):
-            self._break("P1", f"order id {order.ib_order_id} was used twice")
-        run = runs.find(db, order.run_id)
-        if run is None or run.status is not RunState.EXECUTING:
-            self._break("P6", f"{ref} left while its run was {run and run.status}")
-        self._watch_halt(row.order)
-        quote = self.quotes.read([order.symbol]).get(order.symbol)
-        oldest_s = self.config.quotes.quote_age_s_max
-        if quote is None or self.clock.now().age_s(quote.received) > oldest_s or mid(quote) is None:
-            self._break("P11", f"{ref} left on a stale price")
-        if run and run.deadline_at and order.good_till > run.deadline_at:
-            self._break("P12", f"{ref} outlives its run")
-        self._watch_window(row.order)
-
-    def _watch_halt(self, order: Order) -> None:
-        """A halt that was committed before the order was journalled is obeyed; rows tell."""
-        rows = audit.of_subject(self.eyes, order.client_order_id)
-        journalled = max(row.seq for row in rows if row.event == "order.journalled")
-        for halt in halts.active(self.eyes):
-            requested = max(
-                row.seq
-                for row in audit.of_subject(self.eyes, str(halt.halt_id))
-                if row.event == "halt.requested"
-            )
-            if halt.level is not HaltLevel.REDUCE_ONLY and requested < journalled:
-                self._break("P7", f"{order.client_order_id} left under a halt")
-
-    def _watch_window(self, order: Order) -> None:
-        """The canary travels alone; then at most a window is unacknowledged."""
-        rows = [r.order for r in orders.of_run(self.ledger.db, order.run_id)]
-        attempt = orders.find(self.ledger.db, order.client_order_id)
-        assert attempt is not None
-        mine = [
-            r.order
-            for r in orders.of_run(self.ledger.db, order.run_id, attempt.attempt)
-            if r.order.sent_at
-        ]
-        in_flight = [o for o in mine if o.status == OrderState.SENDING]
-        proven = any(o.perm_id or o.filled_quantity for o in mine)
-        most = self.config.order_window if proven else 1
-        if len(in_flight) > most:
-            self._break("W", f"{len(in_flight)} of {len(rows)} unacknowledged, allowed {most}")
-        unknown = orders.in_states(self.ledger.db, {OrderState.UNKNOWN})
-        if unknown:
-            self._break("P16", f"{order.client_order_id} left while an order was unknown")
-
-    def _break(self, promise: str, detail: str) -> None:
-        if promises.Broken(promise, detail) in self.broken_now:
-            return
-        self.broker._note(f"BROKEN {promise}: {detail}")
-        self.broken_now.append(promises.Broken(promise, detail))
-
-    def verdict(self) -> None:
-        """Compare ledger and truth. Raises: AssertionError."""
-        found = [*self.broken_now, *self._final()]
-        assert not found, "\n".join(f"{b.promise}: {b.detail}" for b in found)
-
-    def _final(self) -> list[promises.Broken]:
-        db, broker = self.ledger.db, self.broker
-        known = [
-            promises.Fill(f.exec_id, f.client_order_id, f.symbol, f.signed_quantity)
-            for f in fills.everything(db)
-        ]
-        by_hand = {f.exec_id for f in fills.everything(db) if f.exec_id.startswith("resolved:")}
-        truth = [e for e in broker.executions() if self._is_known_to_ledger(e.client_order_id)]
-        sent = [row.order for row in orders.all_sent(db)]
-        shown = [o for o in broker.orders() if self._is_known_to_ledger(o.client_order_id)]
-        found = list(promises.check(sent, known, shown, truth, self.config.account, accepted(db)))
-        if not by_hand and not self._accepted():
-            start = {symbol: Decimal(quantity) for symbol, quantity in HELD.items()}
-            found += promises.position_breaks(start, known, broker._shown_positions())
-        for live in broker.live:
-            order = live.order
-            if order.client_order_id in self._let_go:
-                continue
-            if order.client_order_id and order.order_type is OrderType.LMT:
-                row = orders.find(db, order.client_order_id)
-                if row is not None and row.order.filled_quantity != live.filled:
-                    text = f"{live.filled} filled, the ledger says {row.order.filled_quantity}"
-                    found.append(promises.Broken("P3", f"{order.client_order_id}: {text}"))
-        return found
-
-    def _accepted(self) -> bool:
-        return acceptances.positions_baseline(self.ledger.db) is not None
-
-    def _is_known_to_ledger(self, ref: str) -> bool:
-        """Leave out executions of a forgotten day that a person entered by hand or accepted."""
-        by_hand = {
-            f.client_order_id
-            for f in fills.everything(self.ledger.db)
-            if f.exec_id.startswith("resolved:")
-        }
-        known = not self.restored or not ref or orders.find(self.ledger.db, ref) is not None
-        known = known and ref not in self._let_go
-        return known and ref not in by_hand and not (self._accepted() and not ref)
 
     def _state(self) -> str:
         run = self.run(self._key())
