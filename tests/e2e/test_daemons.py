@@ -75,12 +75,14 @@ def test_a_killed_simulator_comes_back_and_the_run_ends(make_loop: MakeLoop) -> 
     before = loop.beat("gateway").document["session_id"]
     targets = samples_dir() / "targets-initial.csv"
     wait = ("rebalance", "--wait", "--key", "initial", "--targets", targets, *loop.options)
-    waiting = subprocess.Popen([*COMMAND, *map(str, wait)], env=environment())
-    wait_for("the run", lambda: "initial" in loop.ask("run", "list").stdout)
-    loop.await_sent("initial", 4)
-    waiting.send_signal(signal.SIGINT)
-    os.kill(simulator, signal.SIGKILL)
-    assert waiting.wait(DEADLINE_S) != 0
+    command = [*COMMAND, *map(str, wait)]
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        assert "initial queued" in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGINT)
+        loop.await_sent("initial", 4)
+        os.kill(simulator, signal.SIGKILL)
+        assert waiting.wait(DEADLINE_S) != 0
     run = loop.await_end("initial")
     assert run.status in {"done", "partial", "blocked"}, run
     loop.await_well(*WELL)

@@ -61,13 +61,18 @@ def append(
 
     ``event`` is ``noun.verb_past``; ``payload`` holds JSON values, decimals and times.
     """
-    last_seq, last_hash = tx.audit_end or _end(tx.db)
+    last_seq, last_hash = end_in(tx)
     seq = last_seq + 1
     contents = (seq, time_text(now), actor, event, subject, json_text(payload), last_hash)
     own_hash = _hash(*contents)
     tx.execute(_INSERT, (*contents, own_hash))
     tx.audit_end = (seq, own_hash)
     return seq
+
+
+def end_in(tx: Tx) -> tuple[int, str]:
+    """Return number and hash of the newest row as this transaction leaves it; 0 for none."""
+    return tx.audit_end or _end(tx.db)
 
 
 def _end(db: Connection) -> tuple[int, str]:

@@ -48,6 +48,7 @@ __all__ = [
     "open_readonly",
     "schema_sql",
     "sqlite_version",
+    "sync_directory",
 ]
 
 SQLITE_VERSION_MIN = (3, 51, 3)
@@ -221,6 +222,15 @@ def schema_sql() -> tuple[str, ...]:
     return found
 
 
+def sync_directory(directory: Path) -> None:
+    """Make the new file names durable: WAL and FULL protect only what a power cut leaves."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _open_writable(path: Path) -> Ledger:
     """Open file and gate and set the pragmas, which must not race with another opening."""
     if driver.sqlite_version_info < SQLITE_VERSION_MIN:
@@ -256,21 +266,12 @@ def _set_pragma(db: Connection, name: str, value: str, expected: object) -> None
         )
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make the new file names durable: WAL and FULL protect only what a power cut leaves."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _migrate(ledger: Ledger, mode: Mode, account: str, now: datetime) -> tuple[str, ...]:
     # Here, not above: it imports sqlite_utils and with it numpy, 0.3 s and 10 MiB.
     from ibloop.adapters.ledger import migrations  # noqa: PLC0415
 
     if _is_empty(ledger.db):
-        _sync_directory(ledger.path.parent)
+        sync_directory(ledger.path.parent)
     with ledger.transaction() as tx:
         return migrations.apply(tx, mode, account, now)
 

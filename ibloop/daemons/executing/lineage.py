@@ -12,9 +12,6 @@ from ibloop.core.lifecycle import ORDER_TERMINAL, OrderEvent, OrderState, RunRea
 from ibloop.core.model import Evidence
 from ibloop.daemons.executing.order_trouble import Trouble, find_trouble, strange_refs
 
-ORDER_IDS_LOST_MAX = 1_000
-"""More orders than one run sends: the mark moves with the runs, not with every order."""
-
 _log = log.get(__name__)
 
 
@@ -31,13 +28,31 @@ class Lineage:
         self._clock = clock
         self.next_order_id = order_id_floor(ledger.db) + 1
         self._doubt = mark.disagrees(ledger.db, used_before=identity.epoch(ledger.db) > 0)
+        self._marked: Stamp | None = None
         # Before the epoch: a crash between the two must not look like a restore.
         self.note_progress()
 
     def note_progress(self) -> None:
-        """Move the mark to where the ledger is, unless the two disagree."""
-        if self._doubt is None:
-            self._mark.write(stamp_of(self._ledger.db))
+        """Move the mark to where the ledger is, unless the two disagree.
+
+        A mark that cannot be written is no reason to stop what lowers risk: it is tried again
+        with the next change, and before the next order it must succeed.
+        """
+        if self._doubt is not None:
+            return
+        if problem := self.note_sending(stamp_of(self._ledger.db)):
+            _log.error("mark.not_written", why=problem)
+
+    def note_sending(self, stamp: Stamp) -> str | None:
+        """Move the mark before bytes leave; return why it could not be moved: none may leave."""
+        if stamp == self._marked:
+            return None
+        try:
+            self._mark.write(stamp)
+        except OSError as error:
+            return f"the mark beside the ledger cannot be written: {error}"
+        self._marked = stamp
+        return None
 
     def find_trouble(self, evidence: Evidence) -> Trouble | None:
         """Return why nothing may be sent, by the mark or by the broker; ``None`` without any."""
@@ -59,7 +74,7 @@ class Lineage:
         if not refs and self._doubt is None:
             return "nothing speaks against this ledger"
         now, marked = self._clock.now().utc, self._mark.read()
-        order_id = marked.order_id + ORDER_IDS_LOST_MAX if isinstance(marked, Stamp) else 0
+        order_id = marked.order_id if isinstance(marked, Stamp) else 0
         with self._ledger.transaction() as tx:
             what = {
                 "references": list(refs),

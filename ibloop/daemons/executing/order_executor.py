@@ -108,6 +108,7 @@ class OrderExecutor:
             rails=rails,
             epoch=self.epoch,
             actor=ACTOR,
+            note_sending=self._lineage.note_sending,
         )
 
     # --- what others ask ----------------------------------------------------------------------

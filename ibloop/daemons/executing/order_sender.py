@@ -11,8 +11,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from ibloop import log
-from ibloop.adapters.ledger import alerts, identity, orders, risk, runs
+from ibloop.adapters.ledger import alerts, audit, identity, orders, risk, runs
 from ibloop.adapters.ledger.connection import Connection, Ledger, Tx
+from ibloop.adapters.ledger.mark import Stamp
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ledger.values import parse_time, time_text
@@ -77,7 +78,8 @@ class OrderSender:
 
     All it keeps in memory is the plan of the run under way, which nothing changes any more.
 
-    ``halt`` tells the severest halt in force, ``epoch`` is the executor's own.
+    ``halt`` tells the severest halt in force, ``epoch`` is the executor's own, ``note_sending``
+    moves the mark that a restored ledger is noticed by, or tells why it cannot.
     """
 
     def __init__(
@@ -93,8 +95,10 @@ class OrderSender:
         rails: SendRails,
         epoch: int,
         actor: str,
+        note_sending: Callable[[Stamp], str | None],
     ) -> None:
         """Keep the ports."""
+        self._note_sending = note_sending
         self._config = config
         self._ledger = ledger
         self._broker = broker
@@ -162,7 +166,8 @@ class OrderSender:
                     permit.sent(tx, sent.order, offer.middle, now, self._actor)
                     journalled.append(sent)
                 done += 1
-        self._write(journalled, now)
+            stamp = Stamp(*audit.end_in(tx), book.next_order_id - 1)
+        self._write(journalled, now, stamp)
         return None if done else waiting
 
     def _plan_of(self, tx: Tx, run: Run) -> PlanBook | None:
@@ -292,11 +297,15 @@ class OrderSender:
         instrument = present(offer.instrument, "instrument of a checked order")
         return _Journalled(leaving, instrument, book.held(order.symbol))
 
-    def _write(self, journalled: Sequence[_Journalled], since: Moment) -> None:
+    def _write(self, journalled: Sequence[_Journalled], since: Moment, stamp: Stamp) -> None:
         """Hand journalled orders to the broker; write down of which not one byte has left."""
         unsent = list[tuple[Order, str]]()
+        # A backup of a moment ago does not know these orders: put in place of the ledger it must
+        # be noticed, whatever the broker shows by then.
+        unmarked = self._note_sending(stamp) if journalled else None
         for item in journalled:
-            why = self._too_late(item, since) or self._place(item.order, item.instrument)
+            why = unmarked or self._too_late(item, since)
+            why = why or self._place(item.order, item.instrument)
             if why is not None:
                 unsent.append((item.order, why))
         if journalled:
