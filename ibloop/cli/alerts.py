@@ -4,11 +4,13 @@ import asyncio
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from ibloop.cli.common import (
     Context,
+    Reason,
     emit,
     is_text,
     json_option,
@@ -17,7 +19,11 @@ from ibloop.cli.common import (
     pass_context,
 )
 from ibloop.cli.terminal import table
-from ibloop.errors import ConfigError, Exit
+from ibloop.errors import BadInputError, ConfigError, Exit
+
+if TYPE_CHECKING:
+    from ibloop.adapters.ledger.alerts import Alert
+    from ibloop.adapters.ledger.connection import Connection
 
 EVENT_LENGTH_MAX = 64
 TEXT_LENGTH_MAX = 10_000
@@ -27,7 +33,7 @@ TEST_ROOM = 3500
 
 @click.group()
 def alerts() -> None:
-    """List, raise, test and deliver alerts."""
+    """List, raise, test, deliver and acknowledge alerts."""
 
 
 @alerts.command("list")
@@ -45,6 +51,7 @@ def list_alerts(context: Context, undelivered: bool, limit: int, as_json: bool) 
       ibloop alerts list --undelivered
     """
     from ibloop.adapters.ledger.alerts import listing
+    from ibloop.daemons.overview_ledger import alert_data
 
     with closing(context.open_readonly()) as db:
         rows = listing(db, limit, undelivered=undelivered)
@@ -52,7 +59,60 @@ def list_alerts(context: Context, undelivered: bool, limit: int, as_json: bool) 
         (a.alert_id, a.created_at, a.severity, a.event, a.state, a.text, a.last_error) for a in rows
     ]
     columns = ("ALERT", "CREATED (UTC)", "SEVERITY", "EVENT", "STATE", "TEXT", "LAST ERROR")
-    emit("alerts", rows, as_json, lambda: table(columns, lines))
+    data = [alert_data(a) for a in rows]
+    emit("alerts", data, as_json, lambda: table(columns, lines))
+
+
+@alerts.command()
+@click.argument("numbers", metavar="[ALERT]...", nargs=-1, type=click.IntRange(min=1))
+@click.option("--all", "is_all", is_flag=True, help="All that wait, or were refused for good.")
+@click.option("--reason", type=Reason(), help="What you say to it, for the audit log.")
+@pass_context
+def ack(context: Context, numbers: tuple[int, ...], is_all: bool, reason: str | None) -> None:
+    """Say that you have read an alert: it is not sent any more, and blocks no run.
+
+    ALERT is its number, as `ibloop alerts list` and the message itself show it. Works with every
+    daemon down; a message that is being sent at this moment still arrives. Prints what was
+    acknowledged. An unknown number exits 65 and acknowledges nothing.
+
+    \b
+    Example:
+      ibloop alerts ack 17 --reason "seen in the list, nothing to mend"
+    """
+    from ibloop.adapters.ledger.alerts import acknowledge
+    from ibloop.adapters.streamfiles import wake
+
+    if is_all == bool(numbers):
+        raise click.UsageError("Name the alerts by number, or say --all.")
+    with closing(context.open_ledger()) as ledger, ledger.transaction() as tx:
+        found = _chosen(tx.db, numbers)
+        fresh = acknowledge(tx, found.keys(), reason, datetime.now(UTC), operator())
+    wake(context.profile.stream_dir)
+    for alert in (found[number] for number in sorted(found.keys() - fresh)):
+        by = f"{alert.acknowledged_by}, {alert.acknowledged_at:%F %T} UTC"
+        click.echo(f"alert {alert.alert_id} has been acknowledged before: {by}", err=True)
+    if fresh:
+        lines = [(n, found[n].event, found[n].text) for n in fresh]
+        click.echo(table(("ALERT", "EVENT", "TEXT"), lines))
+    if not found:
+        click.echo("nothing waits, and nothing was refused for good", err=True)
+
+
+def _chosen(db: "Connection", numbers: tuple[int, ...]) -> "dict[int, Alert]":
+    """Return the alerts with these numbers; without one, all that are undelivered now.
+
+    Raises: BadInputError when there is no such alert.
+    """
+    from ibloop.adapters.ledger.alerts import listing, named
+
+    if not numbers:
+        return {alert.alert_id: alert for alert in listing(db, None, undelivered=True)}
+    found = named(db, numbers)
+    unknown = [str(number) for number in dict.fromkeys(numbers) if number not in found]
+    if unknown:
+        told = f"there is no alert {', '.join(unknown)}, and nothing is acknowledged"
+        raise BadInputError(f"{told}; `ibloop alerts list` shows them")
+    return found
 
 
 @alerts.command("raise")

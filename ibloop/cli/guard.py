@@ -113,8 +113,10 @@ def status(context: Context, as_json: bool) -> None:
 def release(context: Context, symbol: str, reason: str) -> None:
     """Release a frozen SYMBOL (* for the account) although nothing has explained the difference.
 
-    Look first: `ibloop positions explain` and the broker's own page. What still differs freezes
-    it again.
+    With that you also accept the shares as they are: the guard's own books take over what is held
+    of SYMBOL. Look first: `ibloop positions explain` and the broker's own page. The ledger is not
+    changed: where its fills do not explain the position it is frozen again, until you say
+    `ibloop positions accept`.
 
     \b
     Example:

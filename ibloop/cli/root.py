@@ -97,7 +97,7 @@ SUMMARIES: dict[str, str] = {
     "stream": "Run the price stream, show how it is and what it writes.",
     "executor": "Run the executor.",
     "guard": "Run the guard, ask it, and release what it has frozen.",
-    "alerts": "List, raise, test and deliver alerts.",
+    "alerts": "List, raise, test, deliver and acknowledge alerts.",
     "web": "Run the page that shows the loop.",
     "sim": "Run a simulated IB Gateway.",
     "db": "Migrate, back up, check, accept and describe the ledger.",

@@ -141,7 +141,7 @@ def _ledger_facts(found: "Overview") -> list[tuple[str, str]]:
     pairs.extend(
         ("alert", f"{a.created_at:%F %T} UTC {a.text}")
         for a in ledger.alerts
-        if a.severity == "critical" and a.event not in HALT_EVENTS
+        if a.severity == "critical" and a.event not in HALT_EVENTS and a.acknowledged_at is None
     )
     return pairs
 

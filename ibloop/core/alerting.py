@@ -41,16 +41,24 @@ class Severity(StrEnum):
 
 
 class AlertState(StrEnum):
-    """Where an alert is on its way; ``dead`` ones were refused by Telegram for good."""
+    """Where an alert is on its way to a person.
+
+    ``dead`` ones were refused by Telegram for good; of an ``acknowledged`` one a person has said
+    that they have read it, whatever became of its delivery.
+    """
 
     WAITING = "waiting"
     DELIVERED = "delivered"
     DEAD = "dead"
+    ACKNOWLEDGED = "acknowledged"
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A row of the outbox; ``delivered_at`` and ``dead_at`` are ``None`` while it waits."""
+    """A row of the outbox.
+
+    ``delivered_at``, ``dead_at`` and ``acknowledged_at`` are all ``None`` while it waits.
+    """
 
     alert_id: int
     created_at: datetime
@@ -64,10 +72,14 @@ class Alert:
     delivered_at: datetime | None
     last_error: str | None
     dead_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
 
     @property
     def state(self) -> AlertState:
         """Return where it is on its way."""
+        if self.acknowledged_at is not None:
+            return AlertState.ACKNOWLEDGED
         if self.delivered_at is not None:
             return AlertState.DELIVERED
         return AlertState.WAITING if self.dead_at is None else AlertState.DEAD

@@ -172,6 +172,22 @@ def live_price(
     return last if quote.bid <= last <= quote.ask else None
 
 
+def quoted_price(
+    position: Position, quote: Quote | None, now: Moment, limits: QuoteLimits
+) -> Decimal | None:
+    """Return what to show a position at where nothing but a quote is known.
+
+    As the guard believes it (:func:`live_price`, for the very contract), or else the prior close,
+    which is an estimate. ``None`` when the quote is missing or stale, or its spread is too wide and
+    no last price lies inside.
+    """
+    own = _of(quote, position)
+    live = live_price(own, None, now, limits)
+    if live is not None or own is None or _is_wide(own, limits):
+        return live
+    return valuation_price(own, now, limits)
+
+
 def _is_wide(quote: Quote, limits: QuoteLimits) -> bool:
     middle = mid(quote)
     if middle is None or quote.bid is None or quote.ask is None:

@@ -2,7 +2,9 @@
 
 An alert is marked delivered after Telegram has answered, never before: a crash between the two
 repeats one message, which its number in the last line shows. How long to wait is written into the
-row of the head of the queue, so a restart neither forgets a ban nor hammers a dead network.
+row of the head of the queue, so a restart neither forgets a ban nor hammers a dead network. What a
+person acknowledges before it has left is not sent any more; what came of an attempt that was under
+way is noted as ever.
 """
 
 import threading
@@ -15,7 +17,7 @@ from ibloop import log
 from ibloop.adapters.ledger import alerts
 from ibloop.adapters.ledger.connection import Ledger
 from ibloop.adapters.ports import Clock
-from ibloop.core.alerting import Message, Part, next_message
+from ibloop.core.alerting import AlertState, Message, Part, next_message
 from ibloop.core.delivery import INTERVAL_S, Outcome, Reply, backoff_s, must_die
 from ibloop.core.invariant import present
 from ibloop.core.model import Moment
@@ -160,6 +162,8 @@ class AlertSender:
 
     def _begin(self) -> None:
         """Send the next part: of the message on its way, else of the head of the queue."""
+        if self._sending is not None and not self._still_waits(self._sending.message):
+            self._sending = None
         if self._sending is None:
             waiting = alerts.waiting(self._ledger.db, HEAD_ROWS_MAX)
             if not waiting:
@@ -170,6 +174,11 @@ class AlertSender:
         sending, silent = self._sending, self._sending.message.silent
         self._courier.begin(sending.part, as_html=sending.as_html, silent=silent)
         self._is_under_way = True
+
+    def _still_waits(self, message: Message) -> bool:
+        """Return whether nobody has acknowledged any alert of a message meanwhile."""
+        told = alerts.named(self._ledger.db, message.alert_ids).values()
+        return all(alert.state is AlertState.WAITING for alert in told)
 
     def _settle(self, sending: _Sending, reply: Reply) -> None:
         """Write down what came of it, then decide what is next and when."""
@@ -182,7 +191,7 @@ class AlertSender:
         elif reply.outcome in REFUSALS and len(sending.message.alert_ids) > 1:
             # One of them is to blame: one by one it will turn out which.
             self._sending, self._single_until = None, sending.message.alert_ids[-1]
-        elif self._is_dead(reply):
+        elif self._is_dead(sending, reply):
             self._died(sending, reply, now.utc)
         else:
             pause_s = max(INTERVAL_S, self._failed(sending, reply, now.utc))
@@ -200,12 +209,12 @@ class AlertSender:
             self._sending = _Sending(sending.message, sending.index + 1)
         self._failures, self.trouble = 0, ""
 
-    def _is_dead(self, reply: Reply) -> bool:
+    def _is_dead(self, sending: _Sending, reply: Reply) -> bool:
         if reply.outcome not in REFUSALS:
             return False
-        head = alerts.waiting(self._ledger.db, 1)
-        attempts = head[0].attempts + 1 if head else 1
-        return must_die(attempts, self._dead_in_a_row)
+        (alert_id,) = sending.message.alert_ids  # a digest is taken apart before
+        alert = alerts.named(self._ledger.db, [alert_id])[alert_id]
+        return must_die(alert.attempts + 1, self._dead_in_a_row)
 
     def _died(self, sending: _Sending, reply: Reply, now: datetime) -> None:
         with self._ledger.transaction() as tx:

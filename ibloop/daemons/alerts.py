@@ -171,7 +171,7 @@ class AlertsProcess:
         if backlog.last_dead is not None:
             dead = backlog.last_dead
             why = f"alert {dead.alert_id} was refused for good: {dead.last_error}"
-            return "degraded", f"{why} (`ibloop alerts list --undelivered`)"
+            return "degraded", f"{why}; once read: `ibloop alerts ack {dead.alert_id}`"
         return "ready", f"{backlog.undelivered} wait" if backlog.undelivered else "nothing waits"
 
 

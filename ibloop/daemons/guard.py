@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from ibloop import log
+from ibloop.adapters.halt_file import write_halt_file
 from ibloop.adapters.host import SystemClock
 from ibloop.adapters.ib.account import IbAccountWatch
 from ibloop.adapters.ledger import (
@@ -213,7 +214,7 @@ class TradeGuard:
         verdict = judge(self._ledger.db, self._config, sight, self._clock.now()).verdict
         if verdict.halt is HaltLevel.KILL:
             try:
-                (self._profile.data_dir / "HALT").write_text("kill\n", encoding="utf-8")
+                write_halt_file(self._profile.data_dir, HaltLevel.KILL)
             except OSError as refused:
                 _log.error("guard.halt_file_failed", error=str(refused))
         text = f"the ledger cannot be written: {error}"

@@ -20,9 +20,9 @@ from ibloop.core.dropcopy import ACCOUNT
 from ibloop.core.gates import Pulse, silence
 from ibloop.core.lifecycle import REASON_ADVICE, RunReason, RunState
 from ibloop.core.model import HALT_ORDER, HaltLevel, Mode, Moment, Position, Quote
-from ibloop.core.quotes import valuation_price
+from ibloop.core.valuing import quoted_price
 from ibloop.daemons.hints import command_options, complete
-from ibloop.daemons.overview_ledger import LedgerView
+from ibloop.daemons.overview_ledger import LedgerView, alert_data
 from ibloop.daemons.pricing import quote_problem
 
 DAEMONS = (
@@ -102,7 +102,7 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class PositionLine:
-    """A position at its present price, USD; ``None`` where there is no usable one.
+    """A position at its present price, USD; ``None`` where there is none the guard would believe.
 
     ``weight`` is a fraction of the equity.
     """
@@ -218,7 +218,7 @@ def status_data(found: Overview) -> dict[str, object]:
         "unknown_orders": len(ledger.unknown) if ledger else None,
         "frozen": ledger.frozen if ledger else None,
         "undelivered_alerts": ledger.undelivered if ledger else None,
-        "alerts": ledger.alerts if ledger else (),
+        "alerts": [alert_data(alert) for alert in ledger.alerts] if ledger else [],
         "note": found.note,
         "next": found.next,
     }
@@ -376,7 +376,7 @@ def _position_lines(
         return
     equity = ledger.equity.equity if ledger.equity else None
     for held in ledger.positions:
-        price = valuation_price(quotes.get(held.symbol), now, config.quotes)
+        price = quoted_price(held, quotes.get(held.symbol), now, config.quotes)
         if price is None:
             yield PositionLine(held, None, None, None, None)
             continue

@@ -211,6 +211,11 @@ def order_data(row: OrderRow) -> dict[str, object]:
     return data | {f.name: getattr(row, f.name) for f in fields(row) if f.name != "order"}
 
 
+def alert_data(alert: Alert) -> dict[str, object]:
+    """Return an alert as one flat object, named as the ledger's columns, with its ``state``."""
+    return {f.name: getattr(alert, f.name) for f in fields(alert)} | {"state": alert.state.value}
+
+
 def _current(db: Connection) -> Run | None:
     for found in (runs.active(db), runs.listing(db, 1, RunState.QUEUED), runs.listing(db, 1)):
         if found:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from ibloop.adapters.host import build_id
 from ibloop.adapters.ledger import alerts, fills, orders, runs
 from ibloop.adapters.ledger.connection import Connection
-from ibloop.daemons.overview_ledger import RunDetails, order_data, read_run
+from ibloop.daemons.overview_ledger import RunDetails, alert_data, order_data, read_run
 from ibloop.errors import LedgerError
 from ibloop.web import documents, metrics
 from ibloop.web.pages import HERE, PAGES, Pages
@@ -139,7 +139,7 @@ class Site:
 
     def _alerts(self, request: Request) -> object:
         limit = _limit(request)
-        return self._source.read(lambda db: alerts.listing(db, limit))
+        return self._source.read(lambda db: [alert_data(a) for a in alerts.listing(db, limit)])
 
     def _details(self, name: str) -> RunDetails:
         found = self._source.read(lambda db: read_run(db, name))

@@ -9,7 +9,10 @@ NOTHING = "\N{EN DASH}"
 PLACES_MAX = 4
 
 TONES = {
-    "good": ("ok", "connected", "ready", "watching", "done", "filled", "live", "passed", "serving"),
+    "good": (
+        *("ok", "connected", "ready", "watching", "done", "filled", "live", "passed", "serving"),
+        *("delivered", "acknowledged"),
+    ),
     "warn": (
         *("warn", "warning", "degraded", "starting", "synchronising", "restarting", "silent"),
         *("waiting_login", "waiting_2fa", "reduce_only", "reduce-only", "partial", "canceled"),
@@ -18,7 +21,7 @@ TONES = {
     ),
     "bad": (
         *("not running", "stopped", "failed", "disconnected", "kill", "pause", "critical"),
-        *("blocked", "rejected", "unknown"),
+        *("blocked", "rejected", "unknown", "dead"),
     ),
     "busy": ("queued", "preparing", "executing", "reconciling", "planned", "sending", "new"),
 }

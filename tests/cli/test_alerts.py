@@ -105,6 +105,102 @@ def test_raise_works_with_everything_down(ibloop: Alerts, data: Path) -> None:
         assert audit.rows(ledger.db, 1)[0].event == "alert.raised"
 
 
+# --- ack
+
+
+def audited(data: Path) -> audit.AuditRow:
+    """Return the newest row of the audit log."""
+    ledger = open_ledger(data / "ibloop.db", mode=Mode.PAPER, account="DU1234567")
+    with closing(ledger):
+        return audit.rows(ledger.db, 1)[0]
+
+
+def test_ack_says_what_has_been_read(ibloop: Alerts, outbox: Path) -> None:
+    """By number, whatever its state; who and why are in the audit log, every daemon down."""
+    said = ibloop("alerts", "ack", 3, 1, 3, "--reason", "seen in the list", "--data", outbox)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines() == [
+        "ALERT\tEVENT\tTEXT",
+        "1\trun.blocked\tfirst",
+        "3\trun.blocked\tthird",
+    ]
+    assert [row.state for row in rows(outbox)] == ["acknowledged", "dead", "acknowledged"]
+    told = audited(outbox)
+    assert (told.event, told.actor) == ("alert.acknowledged", rows(outbox)[0].acknowledged_by)
+    assert told.payload == {"alert_ids": [1, 3], "reason": "seen in the list"}
+    listed = ibloop("alerts", "list", "--json", "--data", outbox).data
+    assert [row["state"] for row in listed] == ["acknowledged", "dead", "acknowledged"]
+    undelivered = ibloop("alerts", "list", "--undelivered", "--json", "--data", outbox).data
+    assert [row["alert_id"] for row in undelivered] == [2]
+
+
+def test_ack_all_takes_what_nobody_was_told_of(ibloop: Alerts, outbox: Path) -> None:
+    """Waiting and dead ones, each printed, oldest first; then there is nothing more."""
+    said = ibloop("alerts", "ack", "--all", "--data", outbox)
+    assert (said.code, said.err) == (0, "")
+    assert [line.split("\t") for line in said.out.splitlines()[1:]] == [
+        ["2", "run.blocked", "second"],
+        ["3", "run.blocked", "third"],
+    ]
+    again = ibloop("alerts", "ack", "--all", "--data", outbox)
+    assert (again.code, again.out) == (0, "")
+    assert "nothing waits" in again.err
+    assert [row.state for row in rows(outbox)] == ["acknowledged", "acknowledged", "delivered"]
+
+
+def test_ack_twice_is_harmless(ibloop: Alerts, outbox: Path) -> None:
+    """It says who was first and goes on with the rest."""
+    ibloop("alerts", "ack", 2, "--data", outbox)
+    before = rows(outbox)[1]
+    said = ibloop("alerts", "ack", 2, "--data", outbox)
+    assert (said.code, said.out) == (0, "")
+    assert f"alert 2 has been acknowledged before: {before.acknowledged_by}, " in said.err
+    more = ibloop("alerts", "ack", 2, 3, "--data", outbox)
+    assert (more.code, more.out.splitlines()[1:]) == (0, ["3\trun.blocked\tthird"])
+    assert rows(outbox)[1] == before
+
+
+@pytest.mark.parametrize("number", ["4", str(2**63), "9" * 400])
+def test_ack_of_an_unknown_number_changes_nothing(
+    ibloop: Alerts, outbox: Path, number: str
+) -> None:
+    """Exit 65 with its name: all or nothing."""
+    before = rows(outbox)
+    said = ibloop("alerts", "ack", 3, number, "--data", outbox)
+    assert (said.code, said.out) == (65, "")
+    assert f"there is no alert {number}," in said.err
+    assert "`ibloop alerts list" in said.err
+    assert rows(outbox) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--all", "3"), ("0",), ("third",), ("3", "--reason", " ")]
+)
+def test_ack_without_saying_which_is_a_mistake(
+    ibloop: Alerts, outbox: Path, arguments: tuple[str, ...]
+) -> None:
+    """Exit 2, and nothing is written."""
+    before = rows(outbox)
+    assert ibloop("alerts", "ack", *arguments, "--data", outbox).code == 2
+    assert rows(outbox) == before
+
+
+def test_ack_without_a_ledger_says_so(ibloop: Alerts, data: Path) -> None:
+    """Exit 78, and none is made."""
+    assert ibloop("alerts", "ack", "--all", "--data", data).code == 78
+    assert not data.exists()
+
+
+def test_the_status_does_not_repeat_what_has_been_read(ibloop: Alerts, outbox: Path) -> None:
+    """A critical alert stands there until somebody has acknowledged it."""
+    ibloop("alerts", "raise", "--event", "a.b", "--severity", "critical", "act!", "--data", outbox)
+    assert "act!" in ibloop("status", "--data", outbox).out
+    ibloop("alerts", "ack", 4, "--data", outbox)
+    said = ibloop("status", "--data", outbox)
+    assert "act!" not in said.out
+    assert "1 not delivered" in said.out
+
+
 @pytest.mark.parametrize(
     ("text", "stored"),
     [

@@ -17,6 +17,7 @@ from ibloop.core.valuing import (
     PriceSource,
     Remembered,
     price_all,
+    quoted_price,
     value_account,
 )
 
@@ -221,3 +222,30 @@ def test_the_broker_s_zero_alone_is_not_believed(cash: str, sound: bool) -> None
     for figure in (D(0), D(-5)):
         worth = value_account([LONG, OLD], D(cash), replace(FIGURES, net_liquidation=figure))
         assert worth.sound is sound
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (quote("51"), "51"),
+        (quote("51", bid=D("49.9"), ask=D("50.1")), "50.0"),
+        (quote("51", bid=D(40), ask=D(60)), "51"),
+        (quote("61", bid=D(40), ask=D(60)), None),
+        (quote(None, bid=D(40), ask=D(60)), None),
+        (quote("51", bid=D(60), ask=D(40)), "51"),
+        (quote(None), "50"),
+        (quote(None, close=None), None),
+        (quote("51", con_id=2), None),
+        (quote("51", seconds=-16), None),
+        (None, None),
+    ],
+)
+def test_what_is_shown_is_what_the_guard_would_believe(
+    found: Quote | None, expected: str | None
+) -> None:
+    """Never the middle of a wide spread, nor another contract's price; a close in a calm."""
+    shown = quoted_price(AAA, found, at(0), QUOTES)
+    assert shown == (None if expected is None else D(expected))
+    believed = Desk(known=None).look(found)
+    if believed.is_usable:
+        assert shown == believed.price

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ibloop.adapters.ledger import alerts
+from ibloop.adapters.ledger import alerts, audit
 from ibloop.adapters.ledger.connection import Ledger, LedgerBusyError, open_ledger
 from ibloop.core.alerting import AlertState, Part
 from ibloop.core.delivery import DEAD_IN_A_ROW_MAX, TRIES_MAX, Outcome, Reply
@@ -304,3 +304,86 @@ def test_a_thread_that_dies_is_an_attempt_that_failed() -> None:
     threading.excepthook = hook
     assert reply is not None
     assert reply.outcome is Outcome.UNREACHABLE
+
+
+# --- what a person has read
+
+
+def acknowledge(world: World, *alert_ids: int) -> None:
+    """Say that somebody has read these."""
+    with world.ledger.transaction() as tx:
+        alerts.acknowledge(tx, alert_ids, None, world.clock.now().utc, "ann")
+
+
+READ = AlertState.ACKNOWLEDGED
+
+
+def test_what_has_been_read_is_not_sent(world: World) -> None:
+    """Before it has left; those behind it go."""
+    for text in ("read", "unread"):
+        world.raise_one(text)
+    acknowledge(world, 1)
+    assert [text.splitlines()[1] for text in world.pass_s(5)] == ["unread"]
+    assert world.states() == [READ, DELIVERED]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(Outcome.DELIVERED, message_id=1),
+        Reply(Outcome.UNREACHABLE, "no network"),
+        Reply(Outcome.SLOW_DOWN, "429", retry_after_s=5.0),
+        Reply(Outcome.BAD_CHANNEL, "401"),
+        Reply(Outcome.BAD_MESSAGE, "400"),
+        Reply(Outcome.UNFORMATTED, "can't parse"),
+    ],
+)
+def test_what_is_read_while_it_is_sent_is_told_as_it_was(world: World, reply: Reply) -> None:
+    """The answer is written down whatever it is, and nothing of it is sent again."""
+    world.raise_one("under way")
+    world.courier.planned = [reply]
+    world.courier.is_slow = True
+    assert len(world.pass_s(1)) == 1
+    acknowledge(world, 1)
+    world.raise_one("behind it")
+    world.courier.is_slow = False
+    assert [text.splitlines()[1] for text in world.pass_s(30)] == ["behind it"]
+    assert world.states() == [READ, DELIVERED]
+    row = alerts.named(world.ledger.db, [1])[1]
+    is_delivered = reply.outcome is Outcome.DELIVERED
+    assert (row.delivered_at is not None) is is_delivered
+    assert (row.dead_at is not None) is (reply.outcome is Outcome.BAD_MESSAGE)
+    is_noted = reply.outcome is not Outcome.UNFORMATTED  # the same attempt in another form
+    assert (row.attempts, row.next_try_at) == (int(is_noted), None)
+    told = [r.event for r in audit.rows(world.ledger.db, 99) if r.subject == "1"]
+    assert ("alert.delivered" in told) is is_delivered
+
+
+def test_the_rest_of_what_has_been_read_is_not_sent(world: World) -> None:
+    """Neither its further parts, nor a digest that has failed: what is left of that goes."""
+    world.raise_one("x" * 9000)
+    assert len(world.pass_s(0.5)) == 1
+    acknowledge(world, 1)
+    assert world.pass_s(5) == []
+    for number in range(12):
+        world.raise_one(f"news {number}", "info")
+    world.courier.planned = [Reply(Outcome.UNREACHABLE, "no network")]
+    assert len(world.pass_s(0.5)) == 1
+    acknowledge(world, 2)
+    (sent,) = world.pass_s(10)
+    assert sent.startswith("<b>11 ALERTS</b>")
+    assert "news 0" not in sent
+    assert world.states() == [READ, READ] + [DELIVERED] * 11
+
+
+def test_a_doubted_message_is_counted_by_its_own_tries(world: World) -> None:
+    """Reading it while it is refused spends none of the tries of the one behind it."""
+    for _ in range(DEAD_IN_A_ROW_MAX + 2):
+        world.raise_one("poison")
+    world.courier.refused = "poison"
+    world.pass_s(5)
+    doubted = DEAD_IN_A_ROW_MAX + 1
+    assert world.states()[doubted - 1] is WAITING
+    acknowledge(world, doubted)
+    world.pass_s(400)
+    assert alerts.named(world.ledger.db, [doubted + 1])[doubted + 1].attempts == TRIES_MAX

@@ -91,6 +91,16 @@ def test_the_report_says_how_far_behind_delivery_is(tmp_path: Path) -> None:
     delivered = iso_utc(clock.now().utc - timedelta(seconds=1))
     assert process.report().fields["last_delivered_at"] == delivered
     assert process.report().status == "degraded"
+    assert "`ibloop alerts ack 1`" in process.report().detail
+    with ledger.transaction() as tx:
+        alerts.acknowledge(tx, [1], None, clock.now().utc, "ann")
+    assert (process.report().status, process.report().detail) == ("ready", "nothing waits")
+    courier.refused = "no prices"
+    raise_one()
+    for _ in range(3):
+        clock.advance(1)
+        process.step()
+    assert process.report().status == "degraded"
     clock.advance(86_400)
     process.step()
     assert process.report().status == "ready"

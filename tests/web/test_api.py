@@ -123,3 +123,5 @@ def test_alerts_are_listed(scene: Scene, visit: Visit) -> None:
         ("second", "critical"),
         ("first", "warning"),
     ]
+    assert data[0]["state"] == "waiting"
+    assert data == said(scene, "alerts", "list")["data"]

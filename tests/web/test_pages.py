@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from ibloop.adapters.ledger import freezes, runs
+from ibloop.adapters.ledger import alerts, freezes, runs
 from ibloop.adapters.ledger.connection import open_ledger
 from ibloop.adapters.streamfiles import heartbeat_document, status_path, write_status
 from ibloop.core.dropcopy import Break, BreakKind
@@ -155,6 +155,25 @@ def test_an_unusable_quote_says_why(scene: Scene, visit: Visit) -> None:
     assert "the market data is delayed, not live" in row(answer, "quote-AAA")
     assert "20 s stream, live not subscribed" in row(answer, "quote-OLD")
     assert "damaged" in row(answer, "quote-BAD")
+
+
+def test_the_middle_of_a_wide_spread_is_no_value(scene: Scene, visit: Visit) -> None:
+    """What the guard does not believe is not shown as worth; a last price inside counts."""
+    wide = {"bid": Decimal(8), "ask": Decimal(12)}
+    scene.quote("AAA", **wide, last=Decimal(13))
+    shown = row(visit(scene).get("/positions").text, "position-AAA")
+    assert shown == f"AAA 100 10.05{f' {NOTHING}' * 4}"
+    scene.quote("AAA", **wide, last=Decimal("10.50"))
+    assert " 10.50 1,050.00 " in row(visit(scene).get("/positions").text, "position-AAA")
+
+
+def test_an_alert_shows_what_became_of_it(scene: Scene, visit: Visit) -> None:
+    """Waiting, and acknowledged once somebody has read it."""
+    scene.alert("read this")
+    assert "waiting read this" in row(visit(scene).get("/alerts").text, "alert-1")
+    with scene.writing() as tx:
+        alerts.acknowledge(tx, [1], None, T0, "ann")
+    assert "acknowledged read this" in row(visit(scene).get("/alerts").text, "alert-1")
 
 
 def test_a_position_without_a_fresh_price_has_no_value(scene: Scene, visit: Visit) -> None:

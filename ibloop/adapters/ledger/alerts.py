@@ -2,8 +2,12 @@
 
 Whoever knows of something raises the alert; one process delivers what waits, oldest first, and
 notes what came of it. Deliveries and deaths are told in the audit log, mere attempts are not.
+
+A person who has read an alert acknowledges it: it neither waits nor blocks any more. A message
+that is on its way at that moment still arrives or fails; what came of it is noted all the same.
 """
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +21,7 @@ __all__ = [
     "Alert",
     "Backlog",
     "Severity",
+    "acknowledge",
     "backlog",
     "last_delivered_at",
     "last_event",
@@ -24,6 +29,7 @@ __all__ = [
     "mark_dead",
     "mark_delivered",
     "mark_failed",
+    "named",
     "raise_alert",
     "undelivered_since",
     "waiting",
@@ -43,8 +49,11 @@ _COLUMNS = (
     "last_error",
 )
 _INSERT = insert_sql("alerts", _COLUMNS) + " ON CONFLICT (dedup_key) DO NOTHING"
-_SELECT = select_sql("alerts", ("alert_id", *_COLUMNS))
-_WAITING = "delivered_at IS NULL AND dead_at IS NULL"
+_SELECT = select_sql("alerts", ("alert_id", *_COLUMNS, "acknowledged_at", "acknowledged_by"))
+NO_LIMIT = -1
+"""Any negative number of rows is all of them (https://sqlite.org/lang_select.html#limitoffset)."""
+_UNDELIVERED = "delivered_at IS NULL AND acknowledged_at IS NULL"
+_WAITING = f"{_UNDELIVERED} AND dead_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +68,12 @@ class Backlog:
 def undelivered_since(db: Connection, dead_since: datetime) -> datetime | None:
     """Return when the oldest critical alert that nobody was told of was raised, if there is one.
 
-    Those that were refused for good count when that happened at ``dead_since`` or later.
+    Those that were refused for good count when that happened at ``dead_since`` or later; those
+    that a person has acknowledged never do.
     """
     found = db.execute(
-        "SELECT min(created_at) FROM alerts WHERE severity = 'critical' AND delivered_at IS NULL"
-        " AND (dead_at IS NULL OR dead_at >= ?)",
+        "SELECT min(created_at) FROM alerts WHERE severity = 'critical'"  # noqa: S608  (constant)
+        f" AND {_UNDELIVERED} AND (dead_at IS NULL OR dead_at >= ?)",
         (time_text(dead_since),),
     )
     return optional(parse_time, found.fetchone()[0])
@@ -108,11 +118,23 @@ def raise_alert(
     return cursor.lastrowid
 
 
-def listing(db: Connection, limit: int, *, undelivered: bool = False) -> tuple[Alert, ...]:
-    """Return the newest ``limit`` alerts, newest first; or of those that wait or are dead."""
-    where = "WHERE delivered_at IS NULL" if undelivered else ""
-    found = db.execute(f"{_SELECT} {where} ORDER BY alert_id DESC LIMIT ?", (limit,))
+def listing(db: Connection, limit: int | None, *, undelivered: bool = False) -> tuple[Alert, ...]:
+    """Return the newest ``limit`` alerts, newest first; ``None`` for all.
+
+    ``undelivered`` leaves only those that wait or are dead, and that nobody has acknowledged.
+    """
+    where = f"WHERE {_UNDELIVERED}" if undelivered else ""
+    found = db.execute(
+        f"{_SELECT} {where} ORDER BY alert_id DESC LIMIT ?", (NO_LIMIT if limit is None else limit,)
+    )
     return tuple(_alert(row) for row in found)
+
+
+def named(db: Connection, alert_ids: Collection[int]) -> dict[int, Alert]:
+    """Return by id those of these alerts that there are, oldest first."""
+    chosen = "WHERE alert_id IN (SELECT value FROM json_each(?)) ORDER BY alert_id"
+    found = db.execute(f"{_SELECT} {chosen}", (json.dumps(sorted(alert_ids)),))
+    return {row["alert_id"]: _alert(row) for row in found}
 
 
 def waiting(db: Connection, limit: int) -> tuple[Alert, ...]:
@@ -133,7 +155,7 @@ def backlog(db: Connection, dead_since: datetime) -> Backlog:
         f"SELECT count(*), min(created_at) FROM alerts WHERE {_WAITING}"  # noqa: S608  (constant)
     ).fetchone()
     dead = db.execute(
-        f"{_SELECT} WHERE delivered_at IS NULL AND dead_at > ? ORDER BY alert_id DESC LIMIT 1",
+        f"{_SELECT} WHERE {_UNDELIVERED} AND dead_at > ? ORDER BY alert_id DESC LIMIT 1",
         (time_text(dead_since),),
     ).fetchone()
     return Backlog(count, optional(parse_time, oldest), optional(_alert, dead))
@@ -172,12 +194,13 @@ def mark_failed(
 ) -> None:
     """Note that an attempt to deliver these has failed, and when the next one is due.
 
+    None is due of what has been acknowledged meanwhile; the attempt is counted.
     Nothing for the audit log: an outage would fill it with a line every five minutes.
     """
     for alert_id in alert_ids:
         tx.execute(
-            "UPDATE alerts SET attempts = attempts + 1, next_try_at = ?, last_error = ? "
-            "WHERE alert_id = ?",
+            "UPDATE alerts SET attempts = attempts + 1, last_error = ?2, "
+            "next_try_at = CASE WHEN acknowledged_at IS NULL THEN ?1 END WHERE alert_id = ?3",
             (time_text(max(now, next_try_at)), redact(error), alert_id),
         )
 
@@ -191,6 +214,29 @@ def mark_dead(tx: Tx, alert_ids: Collection[int], error: str, now: datetime, act
             (time_text(now), redact(error), alert_id),
         )
     _tell(tx, "alert.died", alert_ids, {"error": redact(error)}, now, actor)
+
+
+def acknowledge(
+    tx: Tx, alert_ids: Collection[int], reason: str | None, now: datetime, actor: str
+) -> tuple[int, ...]:
+    """Note that a person has read these; return the ids of those that nobody had acknowledged.
+
+    They neither wait nor block from here on. Where an alert has been acknowledged before, by
+    whom and when stays as it is. All must exist, which :func:`named` tells.
+    """
+    fresh = tuple(
+        alert_id
+        for alert_id in sorted(alert_ids)
+        if tx.execute(
+            "UPDATE alerts SET acknowledged_at = ?, acknowledged_by = ?, next_try_at = NULL "
+            "WHERE alert_id = ? AND acknowledged_at IS NULL",
+            (time_text(now), actor, alert_id),
+        ).rowcount
+    )
+    if fresh:
+        why = None if reason is None else redact(reason)
+        _tell(tx, "alert.acknowledged", fresh, {"reason": why}, now, actor)
+    return fresh
 
 
 def _tell(
@@ -219,4 +265,6 @@ def _alert(row: Row) -> Alert:
         delivered_at=optional(parse_time, row["delivered_at"]),
         last_error=row["last_error"],
         dead_at=optional(parse_time, row["dead_at"]),
+        acknowledged_at=optional(parse_time, row["acknowledged_at"]),
+        acknowledged_by=row["acknowledged_by"],
     )

@@ -11,6 +11,7 @@ from ibloop.adapters.ledger.schema import (
     m004_arming,
     m005_risk,
     m006_guard,
+    m007_acknowledged,
 )
 
 MIGRATION_SET = "ibloop"
@@ -21,5 +22,6 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("m004_arming", m004_arming.STATEMENTS),
     ("m005_risk", m005_risk.STATEMENTS),
     ("m006_guard", m006_guard.STATEMENTS),
+    ("m007_acknowledged", m007_acknowledged.STATEMENTS),
 )
 """Name and statements of each migration, in order; applied ones are known by name."""
