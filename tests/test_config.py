@@ -8,7 +8,7 @@ import pytest
 
 from ibloop.config import BUILTIN_TOML, Config, Profile, load_profile, parse
 from ibloop.config import loading as module
-from ibloop.config.rules import doubts
+from ibloop.config.rules import checks_off, doubts
 from ibloop.core.model import Algo, Mode, OrderType, Tif
 from ibloop.core.retrying import Retry
 from ibloop.core.snapshot import Omitted
@@ -19,6 +19,7 @@ LIVE_TOML = (
     BUILTIN_TOML.replace('mode = "paper"', 'mode = "live"')
     .replace("DU1234567", "U1234567")
     .replace('launcher = "sim"\nport = 0', 'launcher = "external"\nport = 4001')
+    .replace('calendar = "always"', 'calendar = "nyse"')
     + '\n[universe]\nfile = "universe.csv"\n'
 )
 
@@ -240,6 +241,11 @@ def test_per_cent_are_not_fractions(name: str) -> None:
         (with_value("port", "4002", LIVE_TOML), "mode live refuses the paper port 4002"),
         (with_value("port", "7497", LIVE_TOML), "mode live refuses the paper port 7497"),
         (with_value("launcher", '"sim"', LIVE_TOML), "mode live cannot use the simulated gateway"),
+        (with_value("calendar", '"always"', LIVE_TOML), 'session.calendar must be "nyse"'),
+        (
+            with_value("calendar", '"always"', with_value("port", "7496", LIVE_TOML)),
+            "port 7496 is a real gateway's",
+        ),
         (
             with_line('order_type = "MKT"', base=LIVE_TOML, under="execution"),
             "execution.order_type must be LMT",
@@ -253,6 +259,14 @@ def test_per_cent_are_not_fractions(name: str) -> None:
         (with_line("evaluation_s = 40", under="guard"), "guard.evaluation_closed_s must be from"),
         (with_line("evaluation_closed_s = 61", under="guard"), "sleep through the open"),
         (with_line("price_confirmations = 0", under="guard"), "price_confirmations must be pos"),
+        (with_line("data_refusals_max = 0", under="guard"), "data_refusals_max must be positive"),
+        (with_line("stream_errors_max = 0", under="guard"), "stream_errors_max must be positive"),
+        (with_line("flow_fraction_max = 0", under="guard"), "flow_fraction_max must be positive"),
+        (with_line("flow_fraction_max = 10", under="guard"), "flow_fraction_max is a fraction"),
+        (
+            with_line("stream_degraded_fraction_max = 2", under="guard"),
+            "stream_degraded_fraction_max is a fraction",
+        ),
         (with_line("drop_copy_grace_s = 0", under="guard"), "drop_copy_grace_s must be positive"),
         (BUILTIN_TOML + "[gateway.client_ids]\nguard = 11\n", "client_ids must all differ"),
         (with_line('timezone = "Mars/Olympus"', under="session"), "unknown session.timezone"),
@@ -270,6 +284,8 @@ def test_per_cent_are_not_fractions(name: str) -> None:
         (with_line('adaptive_priority = "slow"', under="execution"), "adaptive_priority"),
         (with_line('retry = "always"', under="execution"), "retry"),
         (with_line("stalled_after_s = 0", under="execution"), "execution.stalled_after_s"),
+        (with_value("quote_wait_s_max", "601"), "quote_wait_s_max must be at most 600"),
+        (with_value("quote_wait_s_max", "-1"), "quote_wait_s_max' must not be negative"),
         (
             with_line("deadline_minutes = 1441", under="execution"),
             "deadline_minutes must be at most",
@@ -504,6 +520,8 @@ def test_windows_as_they_are_told() -> None:
     assert {rule.timezone for rule in resets} == {"Asia/Hong_Kong", "America/New_York"}
     none = with_line('server_reset = "none"', under="session", base=LIVE_TOML)
     assert [rule.name for rule in parse(none, "x").quiet] == ["the gateway's daily restart"]
+    simulated = with_value("calendar", '"always"', with_value("port", "5000", LIVE_TOML))
+    assert len(parse(simulated, "x").quiet) == 3
 
 
 @pytest.mark.parametrize(
@@ -599,3 +617,44 @@ def test_what_is_allowed_and_hardly_meant_is_doubted() -> None:
     (gross,) = doubts(parse(lent, "x"))
     assert "limits.gross_weight_max = 1.5" in gross
     assert doubts(parse(with_value("short_allowed", "true", lent), "x")) == []
+
+
+LIMITS_ON = (
+    "net_weight_max = 1.0\nsubmissions_per_symbol_max = 3\nduplicate_window_s = 60\n"
+    "day_trades_max = 3\nsettled_cash_only = true"
+)
+ALL_ON = with_line(LIMITS_ON, under="limits", base=LIVE_TOML)
+
+
+@pytest.mark.parametrize(
+    ("text", "off"),
+    [
+        (ALL_ON, []),
+        (ALL_ON.replace("settled_cash_only", "margin_check"), []),
+        (ALL_ON.replace("net_weight_max = 1.0", ""), ["limits.net_weight_max"]),
+        (ALL_ON.replace("duplicate_window_s = 60", ""), ["limits.duplicate_window_s"]),
+        (ALL_ON.replace("window_s = 60", "window_s = 0"), ["limits.duplicate_window_s"]),
+        (ALL_ON.replace("day_trades_max = 3", ""), ["limits.day_trades_max"]),
+        (ALL_ON.replace("symbol_max = 3", "symbol_max = 3 # x"), []),
+        (
+            ALL_ON.replace("settled_cash_only = true", ""),
+            ["limits.settled_cash_only", "limits.margin_check"],
+        ),
+        (with_value("global_cancel", "false", ALL_ON), ["guard.global_cancel"]),
+        (
+            with_value("calendar", '"always"', with_value("port", "5000", ALL_ON)),
+            ["session.calendar"],
+        ),
+    ],
+)
+def test_what_is_off_with_real_money_is_named(text: str, off: list[str]) -> None:
+    """Not mandatory, and not silent: every check that a live profile leaves off is told."""
+    found = doubts(parse(text, "x"))
+    assert [words.split()[0] for words in found] == off
+
+
+def test_play_money_hears_of_no_check_that_is_off() -> None:
+    """The simulator's profile leaves most of them off on purpose; what is off can be asked."""
+    config = parse(with_value("global_cancel", "false"), "x")
+    assert doubts(config) == []
+    assert {"limits.net_weight_max", "guard.global_cancel"} <= set(checks_off(config))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ibloop.config import Config, parse
+from ibloop.config.rules import doubts
 from ibloop.config.template import HEADS, KEYS, PAPER_ACCOUNT_EXAMPLE, template
 from ibloop.core.model import Mode
 
@@ -67,6 +68,14 @@ def test_the_file_is_accepted_as_it_stands(mode: Mode) -> None:
     config = parse(template(mode, ACCOUNTS[mode]), "x")
     assert (config.mode, config.account) == (mode, ACCOUNTS[mode])
     assert config.gateway.launcher == ("sim" if mode is Mode.PAPER else "external")
+
+
+def test_the_live_file_leaves_no_check_off() -> None:
+    """What `ibloop init` writes for real money needs no warning; the kind of account is said."""
+    text = template(Mode.LIVE, ACCOUNTS[Mode.LIVE])
+    assert doubts(parse(text, "x")) == []
+    found = written(text)
+    assert (found["limits.margin_check"], found["limits.settled_cash_only"]) == (True, False)
 
 
 def test_live_proposals_are_no_looser_than_those_for_play_money() -> None:

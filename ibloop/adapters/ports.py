@@ -21,7 +21,7 @@ class Clock(Protocol):
 
 
 class NotSentError(Exception):
-    """The socket was known to be closed before the first byte: the one certain "not sent"."""
+    """Closed before the first byte, or an order without room: the one certain "not sent"."""
 
 
 class Broker(Protocol):
@@ -40,9 +40,9 @@ class Broker(Protocol):
         ...
 
     def room(self) -> int:
-        """Return how many orders can leave now without waiting in a queue.
+        """Return how many orders can leave now, each at once.
 
-        Ask before journalling a send: bytes that wait in this process can be overtaken by nothing.
+        Ask before journalling a send: an order without room is not sent, for none waits in a queue.
         """
         ...
 
@@ -50,7 +50,8 @@ class Broker(Protocol):
         """Write one placeOrder with every field explicit.
 
         ``order.ib_order_id``, ``order.limit_price`` (for LMT) must be set.
-        Raises: NotSentError when the socket is known to be closed and nothing was written.
+        Raises: NotSentError when the socket is known to be closed, or when there is no room for it,
+        and nothing was written.
         """
         ...
 

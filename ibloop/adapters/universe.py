@@ -29,13 +29,29 @@ def samples_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "data" / "samples"
 
 
+def universe_hash(profile: Profile) -> str | None:
+    """Return the hash of the universe's file as it is now, ``None`` when it cannot be read."""
+    try:
+        return _hash(_path(profile).read_bytes())
+    except OSError:
+        return None
+
+
+def _path(profile: Profile) -> Path:
+    named = profile.config.universe.file
+    return profile.resolve(named) if named else samples_dir() / "universe.csv"
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def load_universe(profile: Profile) -> Universe:
     """Return the universe that ``profile`` names; the samples' one where it names none.
 
     Raises: ConfigError when the file cannot be used.
     """
-    named = profile.config.universe.file
-    path = profile.resolve(named) if named else samples_dir() / "universe.csv"
+    path = _path(profile)
     try:
         content = path.read_bytes()
         rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
@@ -56,7 +72,7 @@ def load_universe(profile: Profile) -> Universe:
     if len(currencies := {i.currency for i in instruments.values()}) > 1:
         found = ", ".join(sorted(currencies))
         raise ConfigError(f"{path}: expected one currency, that of the account; was {found}")
-    return Universe(instruments, hashlib.sha256(content).hexdigest())
+    return Universe(instruments, _hash(content))
 
 
 def _instrument(path: Path, number: int, row: dict[str, str]) -> Instrument:

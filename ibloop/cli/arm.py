@@ -64,8 +64,8 @@ def arm(
     """Permit live trading for a while, an amount and a number of runs.
 
     It ends by itself: with its time, by either clock; with the next boot; when amount or runs are
-    used up; when the configuration or the program changes. Each run still needs its approval
-    (`ibloop run approve`). With --status it exits 3 when nothing may be sent.
+    used up; when the configuration, the universe or the program changes. Each run still needs its
+    approval (`ibloop run approve`). With --status it exits 3 when nothing may be sent.
 
     \b
     Example:
@@ -127,6 +127,7 @@ def _arm(context: Context, hours: float, notional: Decimal, runs: int) -> Arming
     from ibloop.adapters.host import SystemClock, build_id
     from ibloop.adapters.ledger import alerts, arming
     from ibloop.adapters.streamfiles import wake
+    from ibloop.adapters.universe import load_universe
     from ibloop.core.arming import term_from
     from ibloop.core.invariant import present
 
@@ -137,6 +138,7 @@ def _arm(context: Context, hours: float, notional: Decimal, runs: int) -> Arming
             account=config.account,
             term=term_from(now, timedelta(hours=hours)),
             config_hash=config.config_hash,
+            universe_hash=load_universe(context.profile).content_hash,
             build=build_id(),
             notional_usd_max=notional,
             runs_max=runs,
@@ -165,6 +167,7 @@ def standing(context: Context, db: "Connection") -> tuple[Arming | None, str | N
     """Return the permission nobody has ended, and why a new run may not send under it."""
     from ibloop.adapters.host import SystemClock, build_id
     from ibloop.adapters.ledger import arming
+    from ibloop.adapters.universe import universe_hash
     from ibloop.core.arming import why_unarmed
 
     config = context.config
@@ -174,6 +177,7 @@ def standing(context: Context, db: "Connection") -> tuple[Arming | None, str | N
         SystemClock().now(),
         account=config.account,
         config_hash=config.config_hash,
+        universe_hash=universe_hash(context.profile),
         build=build_id(),
         run_id=None,
     )
@@ -196,6 +200,7 @@ def _data(found: Arming | None, problem: str | None) -> dict[str, object]:
         "runs_left": found.runs_left,
         "build": found.build,
         "config_hash": found.config_hash,
+        "universe_hash": found.universe_hash,
     }
 
 

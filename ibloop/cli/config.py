@@ -1,11 +1,15 @@
 """``ibloop config``: what is in force, and whether it can be used."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import click
 
 from ibloop.cli.common import Context, emit, json_option, pass_context, unmakeable
 from ibloop.cli.terminal import table
+
+if TYPE_CHECKING:
+    from ibloop.config import Config
 
 
 @click.group()
@@ -32,7 +36,7 @@ def show(context: Context, toml: bool, as_json: bool) -> None:
         click.echo(text, nl=False)
         return
     source = str(profile.source) if profile.source else "built-in sim profile"
-    rows = list(flatten(profile.config, ""))
+    rows = _shown(profile.config)
     data = {
         "source": source,
         "data_dir": str(profile.data_dir),
@@ -50,7 +54,8 @@ def show(context: Context, toml: bool, as_json: bool) -> None:
 def check(context: Context, as_json: bool) -> None:
     """Check the configuration and what it points at; exits 78 when something is wrong.
 
-    What is allowed and probably not meant is a warning.
+    What is allowed and probably not meant is a warning; in live mode so is every check that is
+    off.
 
     \b
     Example:
@@ -85,6 +90,17 @@ def _warnings(context: Context) -> list[str]:
     if problem := unmakeable(context.data_dir):
         found.append(f"the data directory {context.data_dir} cannot be made: {problem}")
     return found
+
+
+def _shown(config: "Config") -> list[tuple[str, object]]:
+    """Return every key and value, with a word at each check that is off."""
+    from ibloop.config.rules import checks_off
+
+    off = checks_off(config)
+    return [
+        (name, ("off" if value is None else f"{value} (off)") if name in off else value)
+        for name, value in flatten(config, "")
+    ]
 
 
 def flatten(value: object, prefix: str) -> list[tuple[str, object]]:

@@ -90,10 +90,20 @@ def _profile(context: Context) -> Iterator[Check]:
         return
     source = str(profile.source) if profile.source else "built-in sim profile"
     yield Check("configuration", True, f"{source}: {profile.config.mode} {profile.config.account}")
+    yield _doubts(profile)
     yield _asked("universe", lambda: f"{len(load_universe(profile).instruments)} names")
     yield _targets(profile)
     yield _data_dir(context)
     yield from _ledger(context)
+
+
+def _doubts(profile: "Profile") -> Check:
+    """Name what is allowed and probably not meant: no reason to call anything unfit."""
+    from ibloop.config.rules import doubts
+
+    found = doubts(profile.config)
+    advice = "look whether it is meant, see docs/reference/risk-checks.md" if found else ""
+    return Check("values", True, "; ".join(found) or "none is doubtful", advice)
 
 
 def _asked(name: str, ask: Callable[[], str]) -> Check:

@@ -111,7 +111,9 @@ def status(context: Context, as_json: bool) -> None:
 @click.argument("reason", type=Reason())
 @pass_context
 def release(context: Context, symbol: str, reason: str) -> None:
-    """Release a frozen SYMBOL (* for the account) although nothing has explained the difference.
+    """Release a frozen SYMBOL although nothing has explained the difference.
+
+    * is the account, and cash is money that has gone out: with that you say you took it.
 
     With that you also accept the shares as they are: the guard's own books take over what is held
     of SYMBOL. Look first: `ibloop positions explain` and the broker's own page. The ledger is not

@@ -18,6 +18,7 @@ from ibloop.core.model import Evidence, Moment
 from ibloop.core.orders import Plan
 from ibloop.core.planning import OrderTerms, planned_orders
 from ibloop.core.risk import breaches
+from ibloop.core.stream import names
 from ibloop.daemons.executing.run_planner import RunPlanner
 from ibloop.daemons.pretrade import decide, gate_rules, observe, read_targets
 from ibloop.errors import NotRunningError
@@ -43,18 +44,29 @@ def show_preview(
         )
         evidence = Evidence(values.as_of, values, held, (), (), ())
         plan = planner.plan(snapshot.content(), evidence, now)
+        awaited = planner.awaited(snapshot.content(), evidence, now)
         refused = breaches(planner.verdicts(plan, evidence, now))
     planned = planned_orders(
         plan, universe.instruments, profile.config.limits, _terms(context, now)
     )
     orders = [one.order for one in planned]
     told = [verdict_data(verdict) for verdict in refused]
-    data = {"gates": gate_data(gates), "breaches": told, "lines": plan.lines, "orders": orders}
+    data = {
+        "gates": gate_data(gates),
+        "breaches": told,
+        "awaited": awaited,
+        "lines": plan.lines,
+        "orders": orders,
+    }
     emit("preview", data, as_json, lambda: _page(plan))
     if failed := first_failed(gates):
         click.echo(f"would be blocked: {failed.reason}: {failed.detail}", err=True)
     for breach in refused:
         click.echo(f"would be blocked: limit_breached: {breach}", err=True)
+    wait_s_max = profile.config.execution.quote_wait_s_max
+    if awaited and wait_s_max:
+        text = f"would wait for prices, {wait_s_max:g} s at most: {names(awaited)}"
+        click.echo(text, err=True)
     for order in orders:
         if order.reject_reason:
             click.echo(f"would be rejected: {order.symbol}: {order.reject_reason}", err=True)

@@ -142,6 +142,8 @@ def wait_for_end(context: Context, db: "Connection", run: "Run") -> "Run":
         ended = sum(1 for row in rows if row.order.status in ORDER_TERMINAL)
         progress = f"{run.run_key} {run.status}"
         progress += f", {ended} of {len(rows)} orders ended" if rows else ""
+        if run.status is RunState.PREPARING and run.detail:
+            progress += f": {run.detail}"
         if silent := _executor_silence(context):
             progress += f"; the executor is silent ({silent})"
         if progress != told:

@@ -115,6 +115,7 @@ def _facts(found: "Overview") -> list[tuple[str, str]]:
         pairs.extend(_ledger_facts(found))
     if found.note:
         pairs.append(("note", found.note))
+    pairs.extend(("doubt", text) for text in found.doubts)
     return pairs
 
 

@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import click
@@ -166,14 +166,27 @@ def status_page(seen: StreamSeen) -> str:
 def follow_lines(profile: Profile, symbols: Sequence[str]) -> None:
     """Print a line of JSON for every new version of a quote file, until SIGINT."""
     _hear_interrupts()
-    reader = QuoteReader(profile.stream_dir)
+    clock, reader = SystemClock(), QuoteReader(profile.stream_dir)
+    age_s_max = profile.config.quotes.quote_age_s_max
     printed: dict[str, int | Unusable] = {}
     names: set[str] | None = None
+    looked_s = time.monotonic()
     with FileWatch(profile.stream_dir) as watch:
         try:
             while True:
-                for line in _news(reader, _wanted(profile, reader, symbols, names), printed):
-                    click.echo(line)
+                if time.monotonic() - looked_s >= POLL_S:
+                    names = None  # others may tick without end while one grows old
+                if names is None:
+                    looked_s = time.monotonic()
+                wanted = _wanted(profile, reader, symbols, names, followed=printed)
+                quotes = reader.read(wanted)
+                for symbol in wanted:
+                    quote = quotes.get(symbol)
+                    is_young = quote is not None and clock.now().age_s(quote.received) <= age_s_max
+                    why = None if is_young else reader.explain(symbol)
+                    line = _news(symbol, quote, why, printed)
+                    if line is not None:
+                        click.echo(line)
                 sys.stdout.flush()
                 names = watch.changed(POLL_S)
         except KeyboardInterrupt:
@@ -181,11 +194,20 @@ def follow_lines(profile: Profile, symbols: Sequence[str]) -> None:
 
 
 def _wanted(
-    profile: Profile, reader: QuoteReader, symbols: Sequence[str], names: set[str] | None
+    profile: Profile,
+    reader: QuoteReader,
+    symbols: Sequence[str],
+    names: set[str] | None,
+    *,
+    followed: Collection[str] = (),
 ) -> list[str]:
-    """Return whom to look at: the files of these names, all for ``None``; only wanted symbols."""
+    """Return whom to look at: the files of these names, all for ``None``; only wanted symbols.
+
+    Without wanted ones all that are subscribed, and those ``followed`` before.
+    """
     if names is None:
-        return list(symbols) or _subscribed(profile) or reader.symbols()
+        subscribed = _subscribed(profile) or reader.symbols()
+        return list(symbols) or [*subscribed, *(s for s in followed if s not in subscribed)]
     changed = (symbol for name in names if (symbol := symbol_of(name)) is not None)
     return sorted(symbol for symbol in changed if not symbols or symbol in symbols)
 
@@ -195,21 +217,19 @@ def _subscribed(profile: Profile) -> list[str]:
 
 
 def _news(
-    reader: QuoteReader, symbols: Sequence[str], printed: dict[str, int | Unusable]
-) -> Iterator[str]:
-    """Yield a line for each symbol of which something else is known than was printed last."""
-    quotes = reader.read(symbols)
-    for symbol in symbols:
-        quote = quotes.get(symbol)
-        if quote is not None:
-            if printed.get(symbol) != quote.seq:
-                printed[symbol] = quote.seq
-                yield encode_quote(quote).decode().rstrip("\n")
-            continue
-        why = reader.explain(symbol) or reader.problems[symbol]
-        if printed.get(symbol) != why:
-            printed[symbol] = why
-            yield json.dumps({"symbol": symbol, "unusable": why.fault, "detail": why.text})
+    symbol: str, quote: Quote | None, why: Unusable | None, printed: dict[str, int | Unusable]
+) -> str | None:
+    """Return a line if something else is known of a symbol than was printed last.
+
+    ``why``: what the files and the stream know against a quote that is missing or old.
+    """
+    known: int | Unusable | None = why if why is not None or quote is None else quote.seq
+    if known is None or printed.get(symbol) == known:
+        return None
+    printed[symbol] = known
+    if why is not None:
+        return json.dumps({"symbol": symbol, "unusable": why.fault, "detail": why.text})
+    return None if quote is None else encode_quote(quote).decode().rstrip("\n")
 
 
 def follow_table(profile: Profile, symbols: Sequence[str]) -> None:

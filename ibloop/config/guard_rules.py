@@ -16,6 +16,10 @@ def guard_problems(guard: GuardLimits) -> list[str]:
         "warn_fraction": guard.warn_fraction,
         "order_failures_max": guard.order_failures_max,
         "order_failures_minutes": guard.order_failures_minutes,
+        "data_refusals_max": guard.data_refusals_max,
+        "stream_errors_max": guard.stream_errors_max,
+        "stream_degraded_fraction_max": guard.stream_degraded_fraction_max,
+        "flow_fraction_max": guard.flow_fraction_max,
         "evaluation_s": guard.evaluation_s,
         "price_jump_fraction": guard.price_jump_fraction,
         "price_confirmations": guard.price_confirmations,
@@ -28,6 +32,8 @@ def guard_problems(guard: GuardLimits) -> list[str]:
     fractions = {
         "warn_fraction": guard.warn_fraction,
         "price_jump_fraction": guard.price_jump_fraction,
+        "stream_degraded_fraction_max": guard.stream_degraded_fraction_max,
+        "flow_fraction_max": guard.flow_fraction_max,
         "year_drawdown_kill": year if year is not None else Decimal(1),
     }
     problems += [

@@ -19,6 +19,7 @@ from ibloop.core.risk import Limits
 PORT_MAX = 65_535
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 DEADLINE_MINUTES_MAX = 1_440
+QUOTE_WAIT_S_MAX = 600
 MARGIN_MINUTES_MAX = 180
 TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
@@ -76,6 +77,47 @@ def doubts(config: Config) -> list[str]:
             f"limits.gross_weight_max = {limits.gross_weight_max} can only be used by shorts or "
             "on margin: set limits.margin_check for a margin account, or at most 1"
         )
+    return found + _live_doubts(config) if config.mode is Mode.LIVE else found
+
+
+_OFF = {
+    "limits.net_weight_max": "longs less shorts are bounded by limits.gross_weight_max alone",
+    "limits.submissions_per_symbol_max": "one symbol can be sent again and again in a day",
+    "limits.duplicate_window_s": "the same order again is not taken for a mistake",
+    "limits.day_trades_max": "day trades are not counted, as an account below 25,000 USD needs",
+    "limits.settled_cash_only": "sales pay for purchases before they have settled",
+    "limits.margin_check": "the broker is not asked what a run costs in margin",
+    "guard.global_cancel": "a kill leaves the orders of other programs and of people working",
+}
+"""What does not happen while a check is off, by the key that switches it on."""
+
+
+def checks_off(config: Config) -> tuple[str, ...]:
+    """Return the keys of the checks that a configuration leaves off, by their dotted names.
+
+    A number that is left out, or a window of no time, or ``false``.
+    """
+    return tuple(name for name in _OFF if not _value_of(config, name))
+
+
+def _value_of(config: Config, name: str) -> object:
+    table, _, key = name.partition(".")
+    return getattr(getattr(config, table), key)
+
+
+def _live_doubts(config: Config) -> list[str]:
+    """Return what is off or odd where real money is traded."""
+    off = list(checks_off(config))
+    kinds = ("limits.settled_cash_only", "limits.margin_check")
+    if not set(kinds) <= set(off):
+        # Each is for one kind of account: a person has said which this is.
+        off = [name for name in off if name not in kinds]
+    found = [f"{name} is off: {_OFF[name]}" for name in off]
+    if config.session.calendar == "always":
+        found.append(
+            'session.calendar = "always" knows no close, half day or holiday: it is for simulated '
+            'gateways; write "nyse" for a real one'
+        )
     return found
 
 
@@ -118,6 +160,8 @@ def _mode_problems(config: Config) -> Iterator[str]:
             yield f"mode live refuses the paper port {port}"
         if config.gateway.launcher == "sim":
             yield "mode live cannot use the simulated gateway"
+        if port in LIVE_PORTS and config.session.calendar == "always":
+            yield f'port {port} is a real gateway\'s: session.calendar must be "nyse", was "always"'
     if config.needs_approval and config.execution.order_type is not OrderType.LMT:
         yield "a run is approved at prices: execution.order_type must be LMT where it has to be"
 
@@ -219,6 +263,8 @@ def _too_large(config: Config) -> list[str]:
             problems.append(f"{name} must be at most {PORT_MAX}, was {port}")
     if config.execution.deadline_minutes > DEADLINE_MINUTES_MAX:
         problems.append(f"execution.deadline_minutes must be at most {DEADLINE_MINUTES_MAX}")
+    if config.execution.quote_wait_s_max > QUOTE_WAIT_S_MAX:
+        problems.append(f"execution.quote_wait_s_max must be at most {QUOTE_WAIT_S_MAX}")
     return problems
 
 

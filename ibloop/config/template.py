@@ -81,8 +81,12 @@ _LIMITS = {
     "day_trades_max": Key(
         "Day trades in five days, for a margin account below 25,000 USD.", None, "3", "3"
     ),
-    "settled_cash_only": Key("For a cash account: sales pay for purchases once they have settled."),
-    "margin_check": Key("For a margin account: the broker says first what a run costs in margin."),
+    "settled_cash_only": Key(
+        "true for a cash account: sales pay for purchases once they have settled.", None, "false"
+    ),
+    "margin_check": Key(
+        "true for a margin account: the broker says first what a run costs in margin.", None, "true"
+    ),
     "short_allowed": Key("Whether a position may become negative.", "false"),
     "symbols_allowed": Key("Only these may be bought; empty: the whole universe."),
     "symbols_denied": Key("These are not traded at all."),
@@ -108,6 +112,10 @@ _GUARD = {
     ),
     "order_failures_max": Key("So many refused or lost orders make it reduce-only."),
     "order_failures_minutes": Key("Within so many minutes."),
+    "data_refusals_max": Key("So many orders of a day refused for bad market data do, too."),
+    "stream_errors_max": Key("And so many errors of the gateway within those minutes."),
+    "stream_degraded_fraction_max": Key("More of the stream's symbols without quotes block buys."),
+    "flow_fraction_max": Key("More than this gone in a day without a trade waits for a person."),
     "evaluation_s": Key("Seconds between two looks in market hours."),
     "evaluation_closed_s": Key("Seconds between two looks outside."),
     "price_jump_fraction": Key("A price that jumps further waits to be confirmed."),
@@ -150,6 +158,7 @@ _EXECUTION = {
         '"remainder" tries once more what died unfilled (paper), "none" does not (live).',
         example='"none"',
     ),
+    "quote_wait_s_max": Key("Seconds a run waits for prices that are still to come."),
     "stalled_after_s": Key("Seconds without progress after which a run is told of."),
     "approval": Key('"required": paper runs wait for a person as well.'),
     "approval_minutes": Key("Minutes for which a ticket can be approved."),

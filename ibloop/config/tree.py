@@ -64,7 +64,7 @@ class SessionConfig:
 
     No order outlives ``close_margin_minutes`` before the close. ``server_reset`` says where IB
     keeps the account (americas, europe, asia): nothing is sent during the published resets of
-    that region. Left out it is ``americas``, and ``none`` with the calendar ``always``.
+    that region. Left out it is ``americas``, and ``none`` in paper with the calendar ``always``.
     """
 
     calendar: Literal["nyse", "always"] = "nyse"
@@ -124,6 +124,10 @@ class Execution:
     more attempt, planned anew from what is held by then; the first one then ends half way to the
     deadline. Left out it is ``remainder`` in paper, and ``none`` where a person has to approve.
 
+    A claimed run waits for at most ``quote_wait_s_max`` until every symbol it may trade has a
+    price: what its targets name beyond the lines of the stream is subscribed only then. What has
+    none by then is refused. 0 waits for nothing.
+
     A run that has not moved for ``stalled_after_s`` is told of by an alert.
 
     A live run waits for a person's approval; with ``approval = "required"`` a paper run does, too.
@@ -142,6 +146,7 @@ class Execution:
     algo: Literal["none", "adaptive"] = "none"
     adaptive_priority: Literal["urgent", "normal", "patient"] = "normal"
     retry: Retry | None = None
+    quote_wait_s_max: float = 120.0
     stalled_after_s: float = 300.0
     approval: Literal["live", "required"] = "live"
     approval_minutes: int = 60
@@ -213,7 +218,9 @@ class Config:
         session, gateway = self.session, self.gateway
         region = session.server_reset
         if region is None:
-            region = Region.NONE if session.calendar == "always" else Region.AMERICAS
+            # Live money has a real broker behind it until somebody says otherwise.
+            is_simulated = session.calendar == "always" and self.mode is Mode.PAPER
+            region = Region.NONE if is_simulated else Region.AMERICAS
         restart_at = gateway.restart_at
         if restart_at is None and gateway.launcher != "sim":
             restart_at = RESTART_AT

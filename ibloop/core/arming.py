@@ -1,7 +1,8 @@
 """Live trading is armed by a person, for a while, for an amount, for a number of runs.
 
 A permission ends by itself: by the wall clock or by boot time, whichever is first, with a reboot,
-when it is used up, and when the configuration or the program is no longer the one it was given for.
+when it is used up, and when configuration, universe or program are no longer those it was given
+for.
 """
 
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Arming:
 
     ``notional_usd_max`` bounds the sum of everything sent under it, ``sent_usd`` is that sum so
     far; ``runs`` are the ids of the runs that have sent under it, at most ``runs_max``.
+    ``universe_hash`` is ``None`` for one that a version gave which did not look at the universe.
     """
 
     arming_id: int
@@ -49,6 +51,7 @@ class Arming:
     armed_at: datetime
     term: Term
     config_hash: str
+    universe_hash: str | None
     build: str
     notional_usd_max: Decimal
     runs_max: int
@@ -72,13 +75,15 @@ def why_unarmed(
     *,
     account: str,
     config_hash: str,
+    universe_hash: str | None,
     build: str,
     run_id: str | None,
 ) -> str | None:
     """Return why nothing may be sent live, ``None`` when the permission stands.
 
     ``run_id`` is the run that wants to send, ``None`` for one that does not exist yet; a run that
-    has sent under the permission is counted once and may go on.
+    has sent under the permission is counted once and may go on. ``universe_hash`` is of the
+    universe as it is now, ``None`` when it cannot be read.
     """
     if arming is None or arming.account != account:
         return "not armed"
@@ -86,6 +91,10 @@ def why_unarmed(
         return f"the arming of {arming.armed_at:%F %H:%M} UTC has run out"
     if arming.config_hash != config_hash:
         return "the configuration has changed since it was armed"
+    if universe_hash is None:
+        return "the universe cannot be read"
+    if arming.universe_hash != universe_hash:
+        return "the universe has changed since it was armed"
     if arming.build != build:
         return f"armed for build {arming.build}, this is {build}"
     if run_id not in arming.runs and not arming.runs_left:

@@ -2,11 +2,12 @@
 
 The ledger is written by the process that sends the orders; a second pair of eyes compares it with
 the broker. What differs for longer than a grace period is a break: its symbol is frozen, because
-what is held of it is not known. A break ends when both agree again, or when a person accepts.
+what is held of it is not known. Where nothing explains it the whole account is in doubt, and
+nothing is bought. A break ends when both agree again, or when a person accepts.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -17,6 +18,10 @@ from ibloop.core.splits import split_ratio
 
 ACCOUNT = "*"
 """Stands for every symbol: the whole account is frozen."""
+CASH = "cash"
+"""Stands for money that went out without an execution; no symbol has small letters."""
+UNEXPLAINED = "nothing explains it"
+"""The end of a freeze's reason where no cause is known."""
 SYMBOLS_MAX = 5
 """More symbols than these at once are no trouble of single symbols: the account is frozen."""
 CLEAR_S = 30.0
@@ -63,12 +68,16 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """One difference. ``subject`` is an execution base, or the symbol for a position."""
+    """One difference. ``subject`` is an execution base, or the symbol for a position.
+
+    ``has_cause``: it is known what has happened, though not what to do about it.
+    """
 
     kind: BreakKind
     symbol: str
     subject: str
     text: str
+    has_cause: bool = True
 
     @property
     def key(self) -> tuple[str, str]:
@@ -104,7 +113,17 @@ def compare(copies: Copies) -> tuple[Break, ...]:
     """Return every difference between ledger and broker, sorted by symbol."""
     found = (*_executions(copies), *_unconfirmed(copies), *_positions(copies))
     found = (*found, *_unbooked(copies, {b.symbol for b in found}))
-    return tuple(sorted(found, key=lambda b: (b.symbol, b.key)))
+    told = (b if b.has_cause else replace(b, text=f"{b.text}; {UNEXPLAINED}") for b in found)
+    return tuple(sorted(told, key=lambda b: (b.symbol, b.key)))
+
+
+def account_troubles(standing: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield why nothing new may be bought, from each freeze that stands: its symbol and reason."""
+    for symbol, reason in standing:
+        if symbol == CASH:
+            yield f"{reason}; `ibloop guard release {CASH} REASON` accepts it"
+        elif reason.endswith(UNEXPLAINED):
+            yield f"{reason}: `ibloop positions explain`, then accept or release {symbol}"
 
 
 def _executions(copies: Copies) -> Iterator[Break]:
@@ -122,7 +141,7 @@ def _executions(copies: Copies) -> Iterator[Break]:
             yield Break(BreakKind.DIFFERENT, execution.symbol, base, text)
         elif known.exec_id == execution.exec_id and known.quantity != signed:
             text = f"the broker shows {what}, the ledger {known.quantity} ({execution.exec_id})"
-            yield Break(BreakKind.DIFFERENT, execution.symbol, base, text)
+            yield Break(BreakKind.DIFFERENT, execution.symbol, base, text, has_cause=False)
 
 
 def _who(seen: Seen) -> str:
@@ -145,7 +164,7 @@ def _unconfirmed(copies: Copies) -> Iterator[Break]:
         if base not in copies.shown and fill.executed_at >= copies.since:
             text = f"the ledger has {fill.quantity} {fill.symbol} ({fill.exec_id}) of today"
             text = f"{text}, the broker does not show it"
-            yield Break(BreakKind.UNCONFIRMED, fill.symbol, base, text)
+            yield Break(BreakKind.UNCONFIRMED, fill.symbol, base, text, has_cause=False)
 
 
 def _positions(copies: Copies) -> Iterator[Break]:
@@ -162,14 +181,15 @@ def _positions(copies: Copies) -> Iterator[Break]:
         expected, now = copies.expected.get(symbol, ZERO), _quantity(held, symbol)
         text = f"{symbol}: {now} held, {expected} expected by the fills"
         cause = _cause(symbol, expected, now, renamed, copies)
-        yield Break(BreakKind.POSITION, symbol, symbol, f"{text}{f': {cause}' if cause else ''}")
+        text = f"{text}: {cause}" if cause else text
+        yield Break(BreakKind.POSITION, symbol, symbol, text, has_cause=bool(cause))
 
 
 def _unbooked(copies: Copies, known: Collection[str]) -> Iterator[Break]:
     """Yield what the ledger does not object to, or cannot, and the guard's own books do."""
     for symbol, text in sorted((copies.unexplained or {}).items()):
         if symbol not in known:
-            yield Break(BreakKind.POSITION, symbol, symbol, text)
+            yield Break(BreakKind.POSITION, symbol, symbol, text, has_cause=False)
 
 
 def _quantity(held: Mapping[str, Position], symbol: str) -> Decimal:
@@ -202,6 +222,13 @@ def _cause(
     closing = [s for s in copies.shown.values() if s.is_liquidation]
     if any(s.execution.symbol == symbol for s in closing):
         return "the broker has liquidated"
+    unrecorded = (
+        seen.execution.side.sign * seen.execution.quantity
+        for base, seen in copies.shown.items()
+        if base not in copies.recorded and seen.execution.symbol == symbol
+    )
+    if sum(unrecorded, ZERO) == now - expected:
+        return "so many were executed that the ledger lacks"
     return ""
 
 

@@ -7,17 +7,20 @@ reading that flaps decides; a valuation that is an estimate blocks new risk and 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 
+from ibloop.core.baselines import (
+    RECENT,
+    Baseline,
+    Measure,
+    cents,
+    flow_factor,
+    sure_high_usd,
+    sure_loss_usd,
+)
 from ibloop.core.model import HALT_ORDER, ZERO, HaltLevel
 from ibloop.core.valuing import Valuation
-
-RECENT = 3
-"""Valuations that decide together: the one in the middle counts."""
-PRIOR_CLOSE_DAYS_MAX = 5
-"""A close of longer ago (Thursday before a long weekend is five days) is not the day's start."""
-YEAR = timedelta(weeks=52)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,12 @@ class GuardLimits:
     highest value of 52 weeks, not measured when left out. ``reduce_only_release``: the day loss
     below which the guard lifts its own reduce-only again, never when left out; a kill is lifted by
     people alone. ``order_failures_max`` orders refused by the broker or of unknown fate within
-    ``order_failures_minutes`` make it reduce-only. ``evaluation_s`` is the pace in market hours,
+    ``order_failures_minutes`` make it reduce-only, so do ``data_refusals_max`` orders of a day
+    that were refused for want of good market data and ``stream_errors_max`` errors that the
+    gateway told the stream within those minutes. With more than ``stream_degraded_fraction_max``
+    of the stream's symbols without live quotes for ``price_missing_s_max`` it is degraded; so it
+    is, until a person accepts, when more than ``flow_fraction_max`` of the account went out in a
+    day without an execution. ``evaluation_s`` is the pace in market hours,
     ``evaluation_closed_s`` outside. A price more than ``price_jump_fraction`` from the last good
     one and from the prior close waits for ``price_confirmations`` quotes. A holding without a
     price of its own for ``price_missing_s_max`` makes it degraded. ``drop_copy_s`` is how often
@@ -46,6 +54,10 @@ class GuardLimits:
     reduce_only_release: Decimal | None = None
     order_failures_max: int = 20
     order_failures_minutes: int = 30
+    data_refusals_max: int = 100
+    stream_errors_max: int = 1_000
+    stream_degraded_fraction_max: Decimal = Decimal("0.5")
+    flow_fraction_max: Decimal = Decimal("0.10")
     evaluation_s: float = 2.0
     evaluation_closed_s: float = 30.0
     price_jump_fraction: Decimal = Decimal("0.25")
@@ -53,52 +65,6 @@ class GuardLimits:
     price_missing_s_max: float = 300.0
     drop_copy_s: float = 10.0
     drop_copy_grace_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """What losses are measured against, USD.
-
-    ``day_*`` begin anew each trade date and after an operator's resume; ``peak_usd`` never falls
-    but by a resume or a withdrawal. ``close_usd`` is the last value of this date in market hours,
-    which becomes the next date's ``prior_close_usd``. ``year_high_usd`` is the highest value of
-    52 weeks before this date. ``opening`` are the valuations of which the start is still being
-    made, none once it is; ``is_anew`` when nothing of before counts, the peak neither.
-    """
-
-    trade_date: date
-    set_at: datetime
-    day_start_usd: Decimal
-    day_high_usd: Decimal
-    peak_usd: Decimal
-    close_usd: Decimal | None = None
-    prior_close_usd: Decimal | None = None
-    prior_close_on: date | None = None
-    year_high_usd: Decimal | None = None
-    opening: tuple[Decimal, ...] = ()
-    is_anew: bool = False
-
-    @property
-    def day_base_usd(self) -> Decimal:
-        """Return what the day's loss is measured from: the prior close, else the day's start."""
-        on = self.prior_close_on
-        if self.prior_close_usd is None or on is None or self.prior_close_usd <= 0:
-            return self.day_start_usd
-        is_recent = (self.trade_date - on).days <= PRIOR_CLOSE_DAYS_MAX
-        return self.prior_close_usd if is_recent else self.day_start_usd
-
-    def scaled(self, factor: Decimal) -> "Baseline":
-        """Return the baseline after a flow: every loss stays the same fraction it was."""
-        return replace(
-            self,
-            day_start_usd=_cents(self.day_start_usd * factor),
-            day_high_usd=_cents(self.day_high_usd * factor),
-            peak_usd=_cents(self.peak_usd * factor),
-            close_usd=_scaled(self.close_usd, factor),
-            prior_close_usd=_scaled(self.prior_close_usd, factor),
-            year_high_usd=_scaled(self.year_high_usd, factor),
-            opening=tuple(_cents(value * factor) for value in self.opening),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +92,21 @@ class Circumstances:
 
     ``recent``: the sound valuations before this one, oldest first. ``flow_usd``: what came in
     (negative: went out) and is in this valuation for the first time. ``year_high_usd``: the
-    highest value of the 52 weeks before today, as of today's money. ``troubles``: what makes the
+    highest value of the 52 weeks before today, as of today's money. ``resumed``: for what the guard
+    had halted and a person has resumed since the last evaluation. ``troubles``: what makes the
     guard's own sight unreliable, each as a sentence.
     """
 
     today: date
     now: datetime
     market_open: bool = True
-    resumed_at: datetime | None = None
+    resumed: frozenset[Measure] = frozenset()
     recent: tuple[Decimal, ...] = ()
     flow_usd: Decimal | None = None
     year_high_usd: Decimal | None = None
     order_failures: int = 0
+    data_refusals: int = 0
+    stream_errors: int = 0
     troubles: tuple[str, ...] = ()
 
 
@@ -146,40 +115,28 @@ def pause_s(limits: GuardLimits, *, market_open: bool) -> float:
     return limits.evaluation_s if market_open else limits.evaluation_closed_s
 
 
-def sure_loss_usd(recent: Sequence[Decimal]) -> Decimal:
-    """Return the worth that losses are measured with: the middle of three.
-
-    Of two the higher one. One wrong reading in three, which a flapping quote or a fill seen half
-    way can be, decides nothing; two do.
-    """
-    return sorted(recent)[len(recent) // 2] if len(recent) >= RECENT else max(recent)
-
-
-def sure_high_usd(recent: Sequence[Decimal]) -> Decimal:
-    """Return the worth that highs are made of: the middle of three, of two the lower one."""
-    return sorted(recent)[len(recent) // 2] if len(recent) >= RECENT else min(recent)
-
-
-def flow_factor(equity_usd: Decimal, flow_usd: Decimal) -> Decimal | None:
-    """Return by how much a flow multiplies every baseline; ``None`` when nothing is comparable.
-
-    As a fund counts its units: what was worth ``equity - flow`` is worth ``equity`` now.
-    """
-    before = equity_usd - flow_usd
-    return equity_usd / before if before > 0 and equity_usd > 0 else None
-
-
-def rebase(baseline: Baseline | None, recent: tuple[Decimal, ...], seen: Circumstances) -> Baseline:
+def rebase(
+    baseline: Baseline | None,
+    recent: tuple[Decimal, ...],
+    seen: Circumstances,
+    limits: GuardLimits,
+) -> Baseline:
     """Return the baseline this evaluation is measured against, before it is measured.
 
-    A new day starts at its first evaluations. A resume by an operator is the decision to live with
-    the loss so far: everything starts anew from there, so that the next loss trips again.
-    ``recent`` are the valuations that decide, this one last. A start is the middle of three
-    valuations: until they are there it is what this one is sure of, from which nothing is lost.
+    A new day starts at its first evaluations. ``recent`` are the valuations that decide, this one
+    last. A start is the middle of three valuations: until they are there it is what this one is
+    sure of, from which nothing is lost.
     """
     equity, sure, high = recent[-1], sure_loss_usd(recent), sure_high_usd(recent)
-    if baseline is None or _is_resumed(baseline, seen):
-        return Baseline(seen.today, seen.now, sure, sure, sure, opening=(equity,), is_anew=True)
+    if baseline is None:
+        return Baseline(
+            *(seen.today, seen.now, sure, sure, sure),
+            opening=(equity,),
+            is_anew=True,
+            is_high_anew=True,
+        )
+    if is_loss_resumed(seen):
+        return _resumed(baseline, equity, sure, seen, limits)
     if baseline.trade_date != seen.today:
         is_closed = baseline.close_usd is not None
         return Baseline(
@@ -188,6 +145,7 @@ def rebase(baseline: Baseline | None, recent: tuple[Decimal, ...], seen: Circums
             prior_close_on=baseline.trade_date if is_closed else baseline.prior_close_on,
             year_high_usd=seen.year_high_usd,
             opening=(equity,),
+            is_high_anew=True,
         )
     if baseline.opening:
         return _opened(baseline, (*baseline.opening, equity), sure, high)
@@ -198,6 +156,38 @@ def rebase(baseline: Baseline | None, recent: tuple[Decimal, ...], seen: Circums
         # Out of hours the last value of the session stands; without one the day's last does.
         close_usd=sure if seen.market_open else baseline.close_usd,
     )
+
+
+def is_loss_resumed(seen: Circumstances) -> bool:
+    """Return whether a person has resumed a halt that the guard had raised for a loss."""
+    return bool(seen.resumed - {Measure.COUNT})
+
+
+def _resumed(
+    baseline: Baseline, equity: Decimal, sure: Decimal, seen: Circumstances, limits: GuardLimits
+) -> Baseline:
+    """Return the baseline after a person has decided to live with a loss.
+
+    The day starts anew from here, so that the next loss trips again. Peak and 52 weeks stay, for
+    they count what was accepted piece by piece, unless the halt was for the fall from them or would
+    be raised again at once.
+    """
+    high = seen.year_high_usd
+    peak_lost = _reaches(baseline.peak_usd, sure, limits.peak_drawdown_kill)
+    year_lost = _reaches(high, sure, limits.year_drawdown_kill)
+    is_anew = peak_lost or Measure.PEAK in seen.resumed
+    is_year_anew = year_lost or Measure.YEAR in seen.resumed
+    return Baseline(
+        *(seen.today, seen.now, sure, sure, sure if is_anew else baseline.peak_usd),
+        year_high_usd=None if is_year_anew else high,
+        opening=(equity,),
+        is_anew=is_anew,
+        is_high_anew=is_year_anew,
+    )
+
+
+def _reaches(high: Decimal | None, sure: Decimal, limit: Decimal | None) -> bool:
+    return high is not None and limit is not None and (high - sure) / high >= limit
 
 
 def _opened(
@@ -213,6 +203,7 @@ def _opened(
         peak_usd=start if baseline.is_anew else max(baseline.peak_usd, high),
         opening=() if is_settled else opening,
         is_anew=baseline.is_anew and not is_settled,
+        is_high_anew=baseline.is_high_anew and not is_settled,
     )
 
 
@@ -230,18 +221,17 @@ def evaluate(
         return _degraded(valuation, baseline, text, seen.recent)
     factor = None if seen.flow_usd is None else _factor(equity, seen.flow_usd, seen.recent)
     before, baseline = _after_flow(factor, baseline, seen)
-    if _is_resumed(baseline, seen):
-        before = ()
     recent = (*before, equity)[-RECENT:]
     sure = sure_loss_usd(recent)
     if equity <= 0 or sure <= 0:
         return _owing(valuation, baseline, recent)
-    base = rebase(baseline, recent, seen)
+    base = rebase(baseline, recent, seen, limits)
     losses = _losses(base, sure, limits)
     day_loss = losses[0][1]
     drawdown = max(loss for _, loss, _, _ in losses[1:] if loss is not None)
-    halt, reason = _trigger(losses, seen.order_failures, limits)
-    warning = None if halt else _warning(losses, seen.order_failures, limits)
+    counts = _counts(seen, limits)
+    halt, reason = _trigger(losses, counts, limits)
+    warning = None if halt else _warning(losses, counts, limits)
     if halt is None and seen.troubles:
         text = "; ".join(seen.troubles)
         verdict = _degraded(valuation, base, text, recent)
@@ -258,11 +248,6 @@ def _degraded(
     valuation: Valuation, baseline: Baseline | None, text: str, recent: tuple[Decimal, ...]
 ) -> GuardVerdict:
     return GuardVerdict("degraded", valuation, baseline, None, None, None, text, recent)
-
-
-def _is_resumed(baseline: Baseline | None, seen: Circumstances) -> bool:
-    at = seen.resumed_at
-    return baseline is not None and at is not None and at > baseline.set_at
 
 
 def _factor(equity_usd: Decimal, flow_usd: Decimal, recent: Sequence[Decimal]) -> Decimal | None:
@@ -282,7 +267,7 @@ def _after_flow(
         return seen.recent, baseline
     if factor is None:
         return (), None  # nothing was there, or nothing is left: there is nothing to compare
-    recent = tuple(_cents(value * factor) for value in seen.recent)
+    recent = tuple(cents(value * factor) for value in seen.recent)
     return recent, baseline.scaled(factor) if baseline else None
 
 
@@ -293,11 +278,12 @@ def _owing(
     if len(recent) < 2 or sure_loss_usd(recent) > 0:
         text = f"equity {valuation.equity_usd} is not positive, which the next valuation confirms"
         return _degraded(valuation, baseline, text, recent)
-    text = f"equity {sure_loss_usd(recent)} is not positive: all is lost, or more than all"
+    sure = sure_loss_usd(recent)
+    text = f"{Measure.EQUITY} {sure} is not positive: all is lost, or more than all"
     return GuardVerdict("kill", valuation, baseline, None, None, HaltLevel.KILL, text, recent)
 
 
-_Loss = tuple[str, Decimal | None, Decimal | None, HaltLevel]
+_Loss = tuple[Measure, Decimal | None, Decimal | None, HaltLevel]
 
 
 def _losses(base: Baseline, sure: Decimal, limits: GuardLimits) -> tuple[_Loss, ...]:
@@ -309,10 +295,10 @@ def _losses(base: Baseline, sure: Decimal, limits: GuardLimits) -> tuple[_Loss, 
     year = None if high is None else (high - sure) / high
     kill = HaltLevel.KILL
     return (
-        ("day loss", day_loss, limits.day_loss_kill, kill),
-        ("intraday drawdown", intraday, limits.intraday_drawdown_kill, kill),
-        ("drawdown from peak", peak, limits.peak_drawdown_kill, kill),
-        ("drawdown of 52 weeks", year, limits.year_drawdown_kill, kill),
+        (Measure.DAY, day_loss, limits.day_loss_kill, kill),
+        (Measure.INTRADAY, intraday, limits.intraday_drawdown_kill, kill),
+        (Measure.PEAK, peak, limits.peak_drawdown_kill, kill),
+        (Measure.YEAR, year, limits.year_drawdown_kill, kill),
     )
 
 
@@ -322,29 +308,53 @@ def _all_losses(losses: Sequence[_Loss], limits: GuardLimits) -> Iterator[_Loss]
     yield name, loss, limits.day_loss_reduce_only, HaltLevel.REDUCE_ONLY
 
 
+_Count = tuple[int, int, str]
+
+
+def _counts(seen: Circumstances, limits: GuardLimits) -> tuple[_Count, ...]:
+    """Return each number of failures with its limit and what it counts."""
+    within = f"in {limits.order_failures_minutes} min"
+    orders = f"orders refused or of unknown fate {within}"
+    data = "orders refused today for want of good market data"
+    errors = f"errors told by the gateway to the stream {within}"
+    return (
+        (seen.order_failures, limits.order_failures_max, orders),
+        (seen.data_refusals, limits.data_refusals_max, data),
+        (seen.stream_errors, limits.stream_errors_max, errors),
+    )
+
+
 def _trigger(
-    losses: Sequence[_Loss], failures: int, limits: GuardLimits
+    losses: Sequence[_Loss], counts: Sequence[_Count], limits: GuardLimits
 ) -> tuple[HaltLevel | None, str]:
     for name, loss, limit, level in _all_losses(losses, limits):
         if loss is not None and limit is not None and loss >= limit:
             return level, f"{name} {loss:.2%} reached the limit of {limit:.2%}"
-    if failures >= limits.order_failures_max:
-        text = (
-            f"{failures} orders refused or of unknown fate in {limits.order_failures_minutes} min"
-        )
-        return HaltLevel.REDUCE_ONLY, f"{text} reached the limit of {limits.order_failures_max}"
+    for found, most, what in counts:
+        if found >= most:
+            return HaltLevel.REDUCE_ONLY, f"{found} {what} reached the limit of {most}"
     return None, ""
 
 
-def _warning(losses: Sequence[_Loss], failures: int, limits: GuardLimits) -> str | None:
+def _warning(losses: Sequence[_Loss], counts: Sequence[_Count], limits: GuardLimits) -> str | None:
     """Return what has come near its limit, the nearest to acting first."""
     part = limits.warn_fraction
     for name, loss, limit, level in reversed(tuple(_all_losses(losses, limits))):
         if loss is not None and limit is not None and loss > 0 and loss >= limit * part:
             return f"{name} {loss:.2%} is near the limit of {limit:.2%} ({level})"
-    if failures and failures >= limits.order_failures_max * part:
-        return f"{failures} orders refused or of unknown fate: {limits.order_failures_max} halt"
+    for found, most, what in counts:
+        if found and found >= most * part:
+            return f"{found} {what} are near the limit of {most}"
     return None
+
+
+def is_flow_doubted(gone_usd: Decimal, equity_usd: Decimal, limits: GuardLimits) -> bool:
+    """Return whether so much has gone out that a person has to say it was a withdrawal.
+
+    Args: what went out today without an execution, USD, and what the account is worth since. Money
+    that came in is not doubted: it hides no loss, and going out again it is.
+    """
+    return gone_usd > 0 and gone_usd >= limits.flow_fraction_max * (equity_usd + gone_usd)
 
 
 def may_release(verdict: GuardVerdict, limits: GuardLimits) -> bool:
@@ -357,14 +367,6 @@ def may_release(verdict: GuardVerdict, limits: GuardLimits) -> bool:
 def is_as_severe(standing: HaltLevel | None, level: HaltLevel) -> bool:
     """Return whether a halt that stands does all that ``level`` would."""
     return standing is not None and HALT_ORDER.index(standing) >= HALT_ORDER.index(level)
-
-
-def _cents(value: Decimal) -> Decimal:
-    return value.quantize(Decimal("0.0001"))
-
-
-def _scaled(value: Decimal | None, factor: Decimal) -> Decimal | None:
-    return None if value is None else _cents(value * factor)
 
 
 KILL_PATIENCE_S = 5.0

@@ -211,7 +211,10 @@ REASON_ADVICE: dict[RunReason, str] = {
     RunReason.UNARMED: "arm live trading (`ibloop arm`), then ask again (`ibloop run retry RUN`)",
     RunReason.APPROVAL_EXPIRED: "ask again (`ibloop run retry RUN`), then `ibloop run approve RUN`",
     RunReason.BUILD_MISMATCH: "restart the daemons: they do not all run this build",
-    RunReason.ALERTS_UNDELIVERED: "see `ibloop alerts list --undelivered`: nobody would be told",
+    RunReason.ALERTS_UNDELIVERED: (
+        "nobody would be told: read what did not arrive (`ibloop alerts list --undelivered`), then "
+        "`ibloop alerts ack ALERT`; start or mend its delivery (`ibloop alerts run`)"
+    ),
     RunReason.QUIET_WINDOW: "ask again after it: `ibloop calendar show`",
     RunReason.CONFIG_CHANGED: "restart the executor, then `ibloop run retry RUN`",
     RunReason.RUN_ACTIVE: "wait for the run that is under way, or cancel it",

@@ -246,6 +246,14 @@ def agrees(line: TickState | None, snapshot: TickState) -> bool:
     return line is not None and (line.bid, line.ask) == (snapshot.bid, snapshot.ask)
 
 
+def is_blank(state: TickState) -> bool:
+    """Return whether a state has no price at all: it shows no feed, and is no news of a symbol.
+
+    A halt or a time alone proves nothing of the prices, nor does a gateway's "no quote".
+    """
+    return state.bid is state.ask is state.last is state.close is None
+
+
 def with_close(snapshot: TickState, line: TickState | None) -> TickState:
     """Return a snapshot with the prior close of the line where it leaves it out."""
     if line is None or snapshot.close is not None:

@@ -295,6 +295,7 @@ class Evidence:
     """Everything the broker knows, collected in one pass in which no query failed.
 
     There is no partial evidence: a failed query makes the pass fail, because failed is not empty.
+    ``next_order_id`` is the lowest the broker takes next; ``None`` where nobody asked a broker.
     """
 
     collected_at: datetime
@@ -303,3 +304,4 @@ class Evidence:
     open_orders: tuple[BrokerOrder, ...]
     completed_orders: tuple[BrokerOrder, ...]
     executions: tuple[Execution, ...]
+    next_order_id: int | None = None

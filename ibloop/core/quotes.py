@@ -31,8 +31,9 @@ class QuoteLimits:
 class TickState:
     """All ticks of one symbol merged, as the market data adapter has cleaned them.
 
-    IB's marks for "no value" (-1, NaN, a price of size 0) are ``None`` here. Units as in
-    :class:`~ibloop.core.model.Quote`; ``event_time`` is the exchange's.
+    IB's marks for "no value" (-1, 0, NaN and unset) are ``None`` here, each for itself: a size of
+    0 does not take the price beside it away. ``market_data_type`` is the worst until it is told.
+    Units as in :class:`~ibloop.core.model.Quote`; ``event_time`` is the exchange's.
     """
 
     symbol: str
@@ -53,6 +54,14 @@ class TickState:
     halted: bool | None
     currency: str
     exchange: str
+
+
+_KINDS = tuple(MarketDataType)  # from the best to the worst
+
+
+def is_worse(kind: MarketDataType, than: MarketDataType) -> bool:
+    """Return whether market data of one kind is worth less than that of another."""
+    return _KINDS.index(kind) > _KINDS.index(than)
 
 
 def quote_of(state: TickState, seq: int, received: Moment, source: QuoteSource) -> Quote:

@@ -81,7 +81,8 @@ def judge(order: Order, evidence: Evidence, refusal: Refusal | None) -> Verdict:
     if never_seen and refusal is not None and refusal.code in REQUEST_FAILED_CODES:
         because = f"refused with {refusal.code}, and no query shows it"
         return Verdict(OrderEvent.REJECT, None, because)
-    return _lose(order, None, "neither open nor completed orders nor executions show it")
+    nowhere = "neither open nor completed orders nor executions show it"
+    return _lose(order, None, nowhere + _told_by_next_id(order, evidence))
 
 
 def _perm_ids(order: Order, evidence: Evidence, seen: Iterable[BrokerOrder]) -> list[int]:
@@ -95,6 +96,18 @@ def _is_same(seen: BrokerOrder, order: Order) -> bool:
     if seen.client_order_id:
         return seen.client_order_id == order.client_order_id
     return bool(seen.perm_id) and seen.perm_id == order.perm_id
+
+
+def _told_by_next_id(order: Order, evidence: Evidence) -> str:
+    """Return what the broker's next order id adds, for the person who has to decide.
+
+    It proves nothing (absence test, condition 5): whether it survives the end of a gateway is not
+    known, and it passes an id for every later order, too.
+    """
+    next_id, order_id = evidence.next_order_id, order.ib_order_id
+    if next_id is None or order_id is None or next_id > order_id:
+        return ""
+    return f"; its id {order_id} is not used up (next id {next_id}): it may never have arrived"
 
 
 def _lose(order: Order, perm_id: int | None, because: str) -> Verdict:

@@ -4,12 +4,12 @@ One table of states, one function that looks at the facts. What a single line is
 to do about it, is in :mod:`ibloop.core.lines`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from ibloop.core.lines import CODE_COMPETING, CODE_LINE_LIMIT
+from ibloop.core.lines import CODE_COMPETING, CODE_LINE_LIMIT, NS, ORDERS_PER_S
 from ibloop.core.model import QuoteSource
 from ibloop.core.quotes import TickState
 
@@ -23,6 +23,13 @@ IB_ANSWER_S = 6.0
 
 IB_SILENCE_S = 10.0
 """How long after the last word that IB is lost, and how often, a price is asked for to see."""
+
+CODE_PACED = 100
+PACED_S = 600.0
+"""For how long error 100 keeps us slow: its limit need not be ours alone, nor stay."""
+
+PACED_FACTOR = 4.0
+ORDERS_PER_S_MIN = 2.5
 
 NAMES_SHOWN = 5
 
@@ -175,6 +182,7 @@ class Meaning(StrEnum):
     FARM_MENDED = "farm_mended"
     BLOCKED = "blocked"  # the line is there and carries nothing for now
     LIMITED = "limited"  # no line left for it
+    PACED = "paced"  # a message was refused because there were too many; it is not said which
     REFUSED = "refused"  # no such line
     ERROR = "error"
 
@@ -189,6 +197,7 @@ FARMS_MENDED: Final = {
 }
 MARKET_FARM = "market data"
 _OF_SYSTEM: Final = {
+    CODE_PACED: Meaning.PACED,
     1100: Meaning.IB_LOST,
     2110: Meaning.IB_LOST,
     1101: Meaning.LINES_LOST,
@@ -222,6 +231,16 @@ def meaning(code: int, *, of_line: bool) -> Meaning:
 def ends_line(code: int) -> bool:
     """Return whether a line is gone at the gateway once this was said of it."""
     return meaning(code, of_line=True) in {Meaning.LIMITED, Meaning.REFUSED}
+
+
+def orders_per_s(paced_ns: Iterable[int], now_ns: int) -> float:
+    """Return how many lines to close and open in a second.
+
+    40, a quarter of it after each time that the gateway refused messages in the last ten minutes.
+    Args: when it did, by error 100.
+    """
+    times = sum(1 for said_ns in paced_ns if now_ns - said_ns < PACED_S * NS)
+    return max(ORDERS_PER_S_MIN, ORDERS_PER_S / PACED_FACTOR**times)
 
 
 def farm_of(notice: Notice) -> tuple[str, str]:

@@ -15,6 +15,7 @@ class FileFault(StrEnum):
     BUSY = "busy"
     DAMAGED = "damaged"
     UNSUBSCRIBED = "unsubscribed"
+    REFUSED = "refused"  # the gateway knows no such contract
     DEGRADED = "degraded"
     STREAM_DOWN = "stream_down"
 

@@ -17,6 +17,8 @@ ACK_S = 1.0
 """What an acknowledgement takes at a gateway that is well, for estimates."""
 FILL_S = 5.0
 """What the last marketable order of a side takes to fill, for estimates."""
+BEFORE_QUIET = timedelta(seconds=5)
+"""What is put off goes on so long before a quiet stretch: in it, it would be refused."""
 EVERY_DAY = frozenset(range(7))
 
 
@@ -157,3 +159,18 @@ def shortage(
         f"{sells + buys} orders need about {need.total_seconds():.0f} s, and "
         f"{have.total_seconds():.0f} s are left for sending until {deadline:%H:%M:%S} UTC"
     )
+
+
+def spare_time(
+    rules: Sequence[Recurring],
+    now: datetime,
+    deadline: datetime,
+    *,
+    sells: int,
+    buys: int,
+    pace: Pace,
+) -> timedelta:
+    """Return how long a plan can be put off: it must still fit, and begin before it is quiet."""
+    left = sending_time(rules, now, deadline) - estimate(sells, buys, pace)
+    quiet = quiet_between(rules, now, deadline)
+    return min(left, quiet[0].opens - BEFORE_QUIET - now) if quiet else left

@@ -7,15 +7,21 @@ from ibloop.adapters.calendar import session_at
 from ibloop.adapters.host import SystemClock, build_id
 from ibloop.adapters.ib.broker import IbBroker
 from ibloop.adapters.ledger import snapshots
-from ibloop.adapters.ledger.connection import Ledger, open_ledger
+from ibloop.adapters.ledger.connection import (
+    Ledger,
+    LedgerBusyError,
+    OperationalError,
+    open_ledger,
+)
 from ibloop.adapters.ledger.mark import Mark
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.streamfiles import QuoteReader
 from ibloop.adapters.universe import load_universe
 from ibloop.config import Profile
+from ibloop.core.binding import binding_problem
 from ibloop.core.gates import Gate, Pulse, check_gates, first_failed, guard_silence
 from ibloop.core.invariant import present
-from ibloop.core.lifecycle import RunReason
+from ibloop.core.lifecycle import RunReason, RunState
 from ibloop.core.sessions import run_deadline
 from ibloop.daemons.executing.order_executor import ACTOR, OrderExecutor
 from ibloop.daemons.executing.run_planner import RunPlanner
@@ -25,6 +31,7 @@ from ibloop.daemons.halting import latch_halt_file, severest_halt
 from ibloop.daemons.link import GatewayLink
 from ibloop.daemons.loop import Report, run_daemon
 from ibloop.daemons.pretrade import gate_rules, observe, pulse
+from ibloop.daemons.unwritable import is_unwritable
 
 PACED_PAUSE_S = 0.01
 """How soon an order is looked at again that the pace keeps back: nothing else would wake us."""
@@ -33,7 +40,8 @@ PACED_PAUSE_S = 0.01
 async def run(profile: Profile) -> None:
     """Run the executor of one profile until SIGTERM or SIGINT.
 
-    Raises: LockHeldError when it is already running; ConfigError, LedgerError, RefusedError.
+    Raises: LockHeldError when it is already running; ConfigError, LedgerError, RefusedError;
+    LedgerBusyError when the ledger cannot be written: the next process asks the broker anew.
     """
     process = ExecutorProcess(profile)
     try:
@@ -45,6 +53,13 @@ async def run(profile: Profile) -> None:
             clock=process.clock,
             wake=process.broker.wake,
         )
+    except OperationalError as error:
+        if not is_unwritable(error):
+            raise
+        raise LedgerBusyError(
+            f"{profile.ledger_path} cannot be written ({error}): make room on its disk and see "
+            "whose it is; nothing is sent meanwhile, and nothing that happens is lost"
+        ) from error
     finally:
         process.close()
 
@@ -72,6 +87,8 @@ class ExecutorProcess:
             config,
             guard=lambda: pulse(profile, "guard"),
             clock_skew_s=self.broker.clock_skew_s,
+            connection=lambda: binding_problem(config.mode, config.account, self.broker.endpoint()),
+            universe_hash=self._universe.content_hash,
             build=build_id(),
         )
         self._ledger: Ledger | None = None
@@ -86,8 +103,9 @@ class ExecutorProcess:
         self._link.step()
         trader = present(self._trader, "trade executor")
         ledger = present(self._ledger, "ledger")
-        worked = latch_halt_file(ledger, self._profile.data_dir, self.clock, ACTOR)
-        worked |= trader.step()
+        worked = trader.step()
+        # Afterwards: the file counts without being written, and a kill must not wait for that.
+        worked |= latch_halt_file(ledger, self._profile.data_dir, self.clock, ACTOR)
         if trader.is_paced and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(PACED_PAUSE_S, self._look_again)
@@ -108,7 +126,7 @@ class ExecutorProcess:
             text = f"{desk.trouble.reason}: {desk.trouble.detail}"
             return Report("blocked", text, fields)
         if desk.ready():
-            return Report("ready", f"{run.run_key} {run.status}" if run else "idle", fields)
+            return Report("ready", _at_work(run) if run else "idle", fields)
         if self.broker.is_connected():
             return Report("synchronising", "", fields)
         return Report("disconnected", self._link.problem, fields)
@@ -177,3 +195,9 @@ class ExecutorProcess:
         session = session_at(config.session.calendar, now)
         minutes = config.execution.deadline_minutes
         return run_deadline(now, session, minutes, config.close_margin) if session else None
+
+
+def _at_work(run: Run) -> str:
+    """Return the run under way and its state; what it waits for where it says so."""
+    waits = run.detail if run.status is RunState.PREPARING else ""
+    return f"{run.run_key} {run.status}: {waits}" if waits else f"{run.run_key} {run.status}"

@@ -7,6 +7,7 @@ what ledger and broker do not agree about.
 
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 
 from ibloop import log
 from ibloop.adapters.halt_file import write_halt_file
@@ -14,7 +15,6 @@ from ibloop.adapters.host import SystemClock
 from ibloop.adapters.ib.account import IbAccountWatch
 from ibloop.adapters.ledger import (
     alerts,
-    audit,
     guard_days,
     guard_memory,
     guard_state,
@@ -40,12 +40,14 @@ from ibloop.core.invariant import present
 from ibloop.core.model import HaltLevel, Moment
 from ibloop.daemons.guarding import rows as guard_rows
 from ibloop.daemons.guarding.dropcopy import DropCopy
+from ibloop.daemons.guarding.flow import tell_flow
 from ibloop.daemons.guarding.judging import Judged, judge
 from ibloop.daemons.guarding.kill import KillSwitch
 from ibloop.daemons.guarding.look import AccountLook, Sight, Watch
-from ibloop.daemons.guarding.unwritable import is_unwritable
+from ibloop.daemons.guarding.stream_health import StreamHealth
 from ibloop.daemons.link import GatewayLink
 from ibloop.daemons.loop import Report, run_daemon
+from ibloop.daemons.unwritable import is_unwritable
 
 ACTOR = "guard"
 MEMORY_S = 60.0
@@ -75,6 +77,7 @@ class TradeGuard:
         self._look.memory = guard_memory.load(ledger.db)
         self._copy = DropCopy(profile.config, watch, clock)
         self._kill = KillSwitch(profile, ledger, watch, clock)
+        self._stream = StreamHealth(profile, clock)
         self._due_ns = 0
         self._saved: Moment | None = None
         self._thinned: Moment | None = None
@@ -104,6 +107,8 @@ class TradeGuard:
         db = self._ledger.db
         recent = guard_rows.recent_of(guard_state.last(db))
         sight = self._look.look(db, recent[-1] if recent else None)
+        errors, ill = self._stream.look(market_open=sight.market_open)
+        sight = replace(sight, stream_errors=errors, troubles=(*sight.troubles, *ill))
         outcome = self._copy.compare(db, sight)
         try:
             with self._ledger.transaction() as tx:
@@ -127,7 +132,7 @@ class TradeGuard:
         halted = verdict.halt is not None and self._halt(tx, verdict.halt, verdict.reason, now.utc)
         released = self._release(tx, verdict, now.utc)
         if flow is not None:
-            _tell_flow(tx, sight, now.utc)
+            tell_flow(tx, self._config.guard, sight, judged.row.trade_date, now.utc)
         self._warn(tx, judged, now, market_open=sight.market_open)
         day = guard_rows.store_day(
             tx, verdict, flow, is_opening=judged.is_opening, today=judged.row.trade_date
@@ -155,8 +160,11 @@ class TradeGuard:
             guard_state.thin(tx, now.utc)
 
     def _halt(self, tx: Tx, level: HaltLevel, reason: str, now: datetime) -> bool:
-        """Latch the halt, unless one as severe is there already; return whether it is new."""
-        if is_as_severe(halts.level(tx.db), level):
+        """Latch the halt, unless the guard's own is there already; return whether it is new.
+
+        Beside a person's halt too: it ends with a reason that has nothing to do with the loss.
+        """
+        if is_as_severe(halts.level(tx.db, source=ACTOR), level):
             return False
         halt_id = halts.halt(tx, level, reason, "guard", ACTOR, now)
         text = f"trading halted ({level}): {reason}"
@@ -184,7 +192,8 @@ class TradeGuard:
         """Tell of a loss near its limit once a day, and of a guard that cannot see."""
         verdict, today = judged.verdict, judged.row.trade_date
         if verdict.status == "warn":
-            what = " ".join(verdict.reason.split()[:2])
+            words = (word for word in verdict.reason.split() if word.isalpha())
+            what = " ".join(islice(words, 3))  # without its figures, which change all the time
             key = f"guard.warned:{today}:{what}"
             alerts.raise_alert(
                 tx, "warning", "guard.warned", what, verdict.reason, key, now.utc, ACTOR
@@ -230,15 +239,6 @@ class TradeGuard:
             )
         if verdict.halt is not None and verdict.status != before:
             wake(self._profile.stream_dir)
-
-
-def _tell_flow(tx: Tx, sight: Sight, now: datetime) -> None:
-    flow = present(sight.flow_usd, "flow")
-    way = "came in" if flow > 0 else "went out"
-    text = f"{abs(flow):.2f} USD {way} without a fill: a flow, no profit or loss; baselines follow"
-    payload = {"flow_usd": flow, "equity_usd": sight.valuation.equity_usd}
-    audit.append(tx, ACTOR, "guard.flow_seen", "", payload, now=now)
-    alerts.raise_alert(tx, "info", "guard.flow_seen", "", text, None, now, ACTOR)
 
 
 class GuardProcess:

@@ -14,9 +14,11 @@ from pathlib import Path
 from ibloop.adapters.halt_file import read_halt_file
 from ibloop.adapters.host import build_id
 from ibloop.adapters.streamfiles import QuoteReader, read_heartbeat, read_status, status_path
+from ibloop.adapters.universe import universe_hash
 from ibloop.config import Config, Profile
+from ibloop.config.rules import doubts
 from ibloop.core.arming import why_unarmed
-from ibloop.core.dropcopy import ACCOUNT
+from ibloop.core.dropcopy import ACCOUNT, CASH
 from ibloop.core.gates import Pulse, silence
 from ibloop.core.lifecycle import REASON_ADVICE, RunReason, RunState
 from ibloop.core.model import HALT_ORDER, HaltLevel, Mode, Moment, Position, Quote
@@ -119,7 +121,8 @@ class Overview:
     """Everything; ``ledger`` is ``None`` when it cannot be read, which ``note`` explains.
 
     ``halts`` stand now, the severest first; ``next`` are the things a person should do.
-    ``unarmed`` is why a new run may not send live; ``None`` when it may, and in paper.
+    ``unarmed`` is why a new run may not send live; ``None`` when it may, and in paper. ``doubts``
+    are values of the configuration that are allowed and probably not meant.
     """
 
     at: Moment
@@ -139,6 +142,7 @@ class Overview:
     note: str | None
     next: tuple[str, ...]
     unarmed: str | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def read_overview(
@@ -178,11 +182,13 @@ def read_overview(
         ledger=ledger,
         note=note,
         next=tuple(complete(text, named) for text in advice(profile, daemons, halts, ledger)),
-        unarmed=_why_unarmed(config, ledger, now),
+        unarmed=_why_unarmed(profile, ledger, now),
+        doubts=tuple(doubts(config)),
     )
 
 
-def _why_unarmed(config: Config, ledger: LedgerView | None, now: Moment) -> str | None:
+def _why_unarmed(profile: Profile, ledger: LedgerView | None, now: Moment) -> str | None:
+    config = profile.config
     if config.mode is Mode.PAPER:
         return None
     return why_unarmed(
@@ -190,6 +196,7 @@ def _why_unarmed(config: Config, ledger: LedgerView | None, now: Moment) -> str 
         now,
         account=config.account,
         config_hash=config.config_hash,
+        universe_hash=universe_hash(profile),
         build=build_id(),
         run_id=None,
     )
@@ -219,6 +226,7 @@ def status_data(found: Overview) -> dict[str, object]:
         "frozen": ledger.frozen if ledger else None,
         "undelivered_alerts": ledger.undelivered if ledger else None,
         "alerts": [alert_data(alert) for alert in ledger.alerts] if ledger else [],
+        "doubts": found.doubts,
         "note": found.note,
         "next": found.next,
     }
@@ -308,7 +316,8 @@ def advice(
     if ledger.unknown:
         yield "look for the unknown orders at the broker: `ibloop orders list`"
     for symbol in sorted({row.symbol for row in ledger.frozen}):
-        look = "`ibloop positions explain`" if symbol != ACCOUNT else "`ibloop fills list`"
+        whole = symbol in {ACCOUNT, CASH}
+        look = "`ibloop fills list`" if whole else "`ibloop positions explain`"
         yield (
             f"find out what moved {frozen_name(symbol)} ({look}), then "
             f"`ibloop guard release {shlex.quote(symbol)} REASON`"
@@ -327,7 +336,7 @@ def advice(
 
 def frozen_name(symbol: str) -> str:
     """Return what a freeze is about, in words."""
-    return "the account" if symbol == ACCOUNT else symbol
+    return {ACCOUNT: "the account", CASH: "the account's cash"}.get(symbol, symbol)
 
 
 def _stream_facts(stream_dir: Path) -> StreamFacts:

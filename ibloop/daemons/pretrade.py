@@ -17,14 +17,14 @@ from ibloop.adapters.ledger.connection import Connection, Ledger, Tx
 from ibloop.adapters.ledger.runs import Run
 from ibloop.adapters.ports import Clock
 from ibloop.adapters.streamfiles import read_heartbeat, wake
-from ibloop.adapters.universe import Universe, samples_dir
+from ibloop.adapters.universe import Universe, samples_dir, universe_hash
 from ibloop.config import Profile
 from ibloop.core.dropcopy import ACCOUNT
 from ibloop.core.gates import Gate, Observed, Pulse, Rules, check_gates, first_failed
 from ibloop.core.invariant import present
 from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunState
 from ibloop.core.model import Moment
-from ibloop.core.risk import Limits
+from ibloop.core.risk import ACCOUNT_AGE_S_MAX, Limits
 from ibloop.core.sessions import run_deadline
 from ibloop.core.snapshot import DecisionSnapshot, canonical_json
 from ibloop.core.windows import quiet_at
@@ -33,8 +33,6 @@ from ibloop.daemons.halting import severest_halt
 from ibloop.errors import BadInputError, RefusedError
 from ibloop.signals.targets import TargetsReading, parse_targets
 
-ACCOUNT_AGE_S_MAX = 60.0
-"""The executor refreshes the broker's values every 15 s; four missed rounds are too many."""
 DEAD_COUNTS = timedelta(hours=24)
 """For so long an alert that was refused for good counts as one that nobody has been told of."""
 
@@ -67,6 +65,7 @@ def observe(
             now,
             account=config.account,
             config_hash=config.config_hash,
+            universe_hash=universe_hash(profile),
             build=build_id(),
             run_id=own_run,
         ),

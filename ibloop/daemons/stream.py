@@ -155,6 +155,9 @@ class IBStreamRunner:
             if known is not None:
                 self._ticks += 1
                 self._files.publish(known, now, QuoteSource.STREAM)
+        for symbol, kind in self._market.worsened().items():
+            self._book.worsen(symbol, kind)
+            self._files.worsen(symbol, kind)
 
     def _deliver(self) -> None:
         """Publish a packet's ticks within its receipt, unless a step has to look at things first.

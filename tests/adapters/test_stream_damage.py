@@ -243,12 +243,13 @@ def test_the_status_explains_what_the_files_cannot(tmp_path: Path) -> None:
     fields: dict[str, object] = {
         "subscribed_symbols": ["SPY", "IWM"],
         "left_out": {"AAPL": "no line left"},
+        "refused_symbols": {"NOPE": "200 no such contract", "IWM": "354 not entitled"},
         "degraded_symbols": {"IWM": "no tick for 7 s"},
     }
 
     def explained(status: str, symbol: str) -> Unusable | None:
         write_status(tmp_path / "_status.json", heartbeat_document(status, NOW, "", fields))
-        reader.read(["AAPL", "SPY", "QQQ", "IWM"])
+        reader.read(["AAPL", "SPY", "QQQ", "IWM", "NOPE"])
         return reader.explain(symbol)
 
     unsubscribed = "the stream is not subscribed to"
@@ -256,8 +257,11 @@ def test_the_status_explains_what_the_files_cannot(tmp_path: Path) -> None:
         FileFault.UNSUBSCRIBED, f"{unsubscribed} AAPL: no line left"
     )
     assert explained("degraded", "QQQ") == Unusable(FileFault.UNSUBSCRIBED, f"{unsubscribed} QQQ")
+    assert explained("connected", "NOPE") == Unusable(
+        FileFault.REFUSED, f"{unsubscribed} NOPE: 200 no such contract"
+    )
     assert explained("connected", "SPY") == Unusable(FileFault.MISSING, "there is no file")
-    degraded = Unusable(FileFault.DEGRADED, "the line is degraded: no tick for 7 s")
+    degraded = Unusable(FileFault.DEGRADED, "the line is degraded: 354 not entitled")
     assert explained("connected", "IWM") == degraded
     for status in ("disconnected", "stopped", "starting"):
         down = Unusable(FileFault.STREAM_DOWN, f"the stream is {status}")

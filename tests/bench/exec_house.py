@@ -285,6 +285,8 @@ class House:
                 self.config,
                 guard=lambda: Pulse("watching", self.clock.now(), "test"),
                 clock_skew_s=lambda: 0.0,
+                connection=lambda: None,
+                universe_hash="universe",
                 build="test",
             ),
         )

@@ -84,6 +84,8 @@ def sends() -> Iterator[Verdicts]:
             now=NOW,
             halt=None,
             equity_usd=EQUITY,
+            planned_equity_usd=EQUITY,
+            account_age_s=0.0,
             holding=held,
             exposure=exposure,
             baseline=baseline,

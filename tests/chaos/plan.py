@@ -24,9 +24,17 @@ class Kind(StrEnum):
     HALT = "halt"
 
 
+GATEWAY, SIMULATOR = "gateway", "simulator"
+"""The daemon, and the process that stands for IB's gateway: its child, which it restarts."""
+CANCELS, GATEWAY_STRUCK = 0.5, 0.5
+"""Of the rounds: those in which working orders are cancelled, and the gateway itself suffers."""
+HARMLESS_CODES = (399, 2109, 10311)
+"""Of errors about an order that lives on: warnings that refuse nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One thing that happens, ``at_s`` after the first run was queued.
+    """One thing that happens, ``at_s`` after the first run was queued, at 0 just before.
 
     ``seconds`` is how long a killed daemon stays dead, a stopped one stopped, the account halted;
     ``target`` the daemon or fault. With ``on_send`` it happens when the next order is journalled.
@@ -50,6 +58,7 @@ def draw(seed: int, client_id: int) -> tuple[Act, ...]:
     """Return the acts of a round, in the order of their times.
 
     The first leaves an order without an answer: a round without such an order shows little.
+    What is decided by streams of chance of its own leaves the rest of a round as it was.
     Args: ``client_id`` is the executor's, whom half of the faults strike alone.
     """
     chance = Random(f"chaos {seed}")
@@ -59,7 +68,36 @@ def draw(seed: int, client_id: int) -> tuple[Act, ...]:
     if silent == "ack_late":
         parameters["delay_s"] = round(chance.uniform(SILENT_S, 2 * SILENT_S), 2)
     first = Act(0.0, Kind.FAULT, silent, parameters=parameters)
-    return (first, *(_act(chance, at_s, client_id) for at_s in times))
+    acts = [_act(chance, at_s, client_id) for at_s in times]
+    acts += (*_cancels(Random(f"chaos cancels {seed}")), *_gateway(Random(f"chaos gate {seed}")))
+    return (first, *sorted(acts, key=lambda act: act.at_s))
+
+
+def _cancels(chance: Random) -> tuple[Act, ...]:
+    """Return how orders that fill in small parts are cancelled, and what a cancel then meets."""
+    if chance.random() >= CANCELS:
+        return ()
+    slow = {"shares": chance.choice((1, 3)), "interval_s": round(chance.uniform(0.5, 1.0), 2)}
+    warning = {"code": chance.choice(HARMLESS_CODES), "times": chance.randint(1, 2)}
+    late = {"times": chance.randint(1, 3), "delay_s": round(chance.uniform(0.3, 2.0), 2)}
+    kill_s, seconds = chance.uniform(2.0, 6.0), chance.uniform(0.5, 3.0)
+    return (
+        Act(0.0, Kind.FAULT, "partial_fills", parameters=slow),
+        Act(0.0, Kind.FAULT, "error_on_order", parameters=warning),
+        Act(0.0, Kind.FAULT, "fill_after_cancel", parameters=late),
+        Act(kill_s, Kind.HALT, "account", seconds, {"level": "kill"}, on_send=True),
+    )
+
+
+def _gateway(chance: Random) -> tuple[Act, ...]:
+    """Return what becomes of the gateway: killed or stopped, the daemon or IB's own process."""
+    if chance.random() >= GATEWAY_STRUCK:
+        return ()
+    target = chance.choice((GATEWAY, SIMULATOR, SIMULATOR))
+    kind = chance.choice((Kind.KILL, Kind.KILL, Kind.STOP))
+    seconds = chance.uniform(0.1, 1.5) if kind is Kind.KILL else chance.uniform(0.2, 5.0)
+    at_s = chance.uniform(1.0, CHAOS_S - 4)
+    return (Act(at_s, kind, target, seconds, on_send=chance.random() < ON_SEND),)
 
 
 def _act(chance: Random, at_s: float, client_id: int) -> Act:

@@ -1,5 +1,6 @@
 """One round: the daemons as processes, what happens to them, the people, healing, the verdict."""
 
+import os
 import signal
 import time
 from contextlib import closing
@@ -10,13 +11,15 @@ from typing import Any
 from ibloop.adapters.ledger import halts, orders, runs
 from ibloop.adapters.ledger.connection import Connection, open_readonly
 from ibloop.adapters.ledger.runs import Run
+from ibloop.adapters.simcontrol import SimControl
 from ibloop.adapters.universe import samples_dir
 from ibloop.config import BUILTIN_TOML, parse
 from ibloop.core.lifecycle import ORDER_AT_BROKER, RUN_TERMINAL, OrderState, RunReason, RunState
+from ibloop.errors import GatewayUnavailableError
 from tests.chaos import verdict
-from tests.chaos.plan import CHAOS_S, Act, Kind, draw
+from tests.chaos.plan import CHAOS_S, GATEWAY, SIMULATOR, Act, Kind, draw
 from tests.chaos.verdict import Halted
-from tests.e2e.conftest import WELL, Loop
+from tests.e2e.conftest import WELL, Loop, children
 
 HEAL_S = 150.0
 """By when everything must be at rest after healing.
@@ -85,6 +88,7 @@ class Stage:
         self._looked_s = 0.0
         self._seen: tuple[object, ...] = ()
         self._healed_s: float | None = None
+        self._gateway_struck = False
 
     def play(self) -> None:
         """Play the round. Raises: AssertionError with what was broken."""
@@ -93,10 +97,12 @@ class Stage:
             loop.start(*WELL)
             loop.await_well(*WELL)
             self._begun_s = time.monotonic()
-            first, *others = draw(self.seed, self._client_id)
-            self._do(first)
+            acts = draw(self.seed, self._client_id)
+            for act in acts:
+                if not act.at_s:
+                    self._do(act)
             self._queue()
-            for act in others:
+            for act in (act for act in acts if act.at_s):
                 self._until(act.at_s)
                 if act.on_send:
                     self._await_send()
@@ -159,25 +165,67 @@ class Stage:
     # --- what happens -------------------------------------------------------------------------
 
     def _do(self, act: Act) -> None:
-        name = act.target
-        if act.kind in {Kind.KILL, Kind.STOP} and name not in self._loop.running:
-            return
         self._note(str(act))
         match act.kind:
-            case Kind.KILL:
-                self._loop.kill(name)
-                self._later(act, 0)
-            case Kind.STOP:
-                process = self._loop.running[name]
-                process.send_signal(signal.SIGSTOP)
-                self._later(act, process.pid)
+            case Kind.KILL | Kind.STOP:
+                self._strike(act)
             case Kind.FAULT:
-                self._loop.control().fault(name, **act.parameters)
+                self._begin(act)
             case Kind.HALT if self._halted_since is None:
-                said = self._loop.ask("halt", "chaos")
+                level = str(act.parameters.get("level", "pause"))
+                said = self._loop.ask("halt", "chaos", "--level", level)
                 _demand([] if said.returncode == 0 else [f"halt: {said.stderr}"])
                 self._halted_since = datetime.now(UTC)
                 self._later(act, 0)
+
+    def _strike(self, act: Act) -> None:
+        """Kill or stop a process that is there."""
+        pid = self._pid(act.target)
+        if pid is None:
+            return
+        self._gateway_struck |= act.target in {GATEWAY, SIMULATOR}
+        if act.kind is Kind.STOP:
+            os.kill(pid, signal.SIGSTOP)
+            self._later(act, pid)
+        elif act.target == SIMULATOR:
+            os.kill(pid, signal.SIGKILL)  # its daemon starts the next one
+        else:
+            self._loop.kill(act.target)
+            self._later(act, 0)
+
+    def _pid(self, name: str) -> int | None:
+        process = self._loop.running.get(GATEWAY if name == SIMULATOR else name)
+        if process is None or name != SIMULATOR:
+            return process and process.pid
+        return next(iter(children(process.pid)), None)
+
+    def _begin(self, act: Act) -> None:
+        """Let a fault begin, unless there is no simulator to have it."""
+        try:
+            self._control().fault(act.target, **act.parameters)
+        except GatewayUnavailableError as error:
+            self._excuse(error)
+
+    def _control(self) -> SimControl:
+        """Return the simulator's control port. Raises: GatewayUnavailableError without one."""
+        beat = self._loop.beat(GATEWAY)
+        port = beat and beat.document.get("control_port")
+        if not port:
+            raise GatewayUnavailableError("the gateway has no control port now")
+        return SimControl(int(port))
+
+    def _truth(self) -> dict[str, Any] | None:
+        """Return the broker's truth, nothing while the gateway recovers."""
+        try:
+            return self._control().truth()
+        except GatewayUnavailableError as error:
+            self._excuse(error)
+            return None
+
+    def _excuse(self, error: GatewayUnavailableError) -> None:
+        """Take it that the simulator cannot be asked, if this round has struck it."""
+        if not self._gateway_struck:
+            raise error
 
     def _later(self, act: Act, pid: int) -> None:
         self._due.append((self._now_s() + act.seconds, act.kind, act.target, pid))
@@ -186,10 +234,11 @@ class Stage:
         """Start what was killed, continue what was stopped unless it was killed, resume."""
         if kind is Kind.KILL:
             self._loop.start(name)
-        elif kind is Kind.STOP:
-            process = self._loop.running.get(name)
-            if process is not None and process.pid == pid:
-                process.send_signal(signal.SIGCONT)
+        elif kind is Kind.STOP and self._pid(name) == pid:
+            os.kill(pid, signal.SIGCONT)
+            if name == SIMULATOR and self._halted_since is not None:
+                # Only now it reads what had left before the halt.
+                self._halted_since = datetime.now(UTC)
         elif kind is Kind.HALT:
             self._resume()
 
@@ -228,11 +277,14 @@ class Stage:
         """Fail at once for what no healing can mend."""
         with closing(self._ledger()) as db:
             run = self._run(db)
+        told, truth = verdict.ends_told(self._loop.data / "ibloop.db"), self._truth()
         if run is not None and self._seen != (run.run_key, run.attempt, run.status):
             self._seen = (run.run_key, run.attempt, run.status)
             why = f": {run.reason}, {run.detail}" if run.reason else ""
             self._note(f"{run.run_key} is {run.status}{why}")
-        _demand(verdict.always(self._loop.truth(), self._halted))
+        if truth is not None:
+            _demand(verdict.always(truth, self._halted))
+            _demand(list(verdict.ended_early(told, truth)))
         if run is not None and run.reason in GRAVE:
             raise BrokenError(f"run {run.run_key} is {run.status}: {run.reason}: {run.detail}")
 
@@ -241,11 +293,11 @@ class Stage:
     def _heal(self) -> None:
         """End every fault, start and continue everything, and demand that all comes to rest."""
         self._note("heal")
-        self._loop.control().fault("clear")
         for item in self._due:
             self._undo(*item[1:])
         self._due.clear()
         self._healed_s = self._now_s()
+        self._clear_faults()
         while found := self._unrest():
             if self._waited_s() > HEAL_S:
                 raise BrokenError("\n".join(("not at rest after healing:", *found)))
@@ -253,13 +305,22 @@ class Stage:
             time.sleep(0.1)
         self._note("at rest")
 
+    def _clear_faults(self) -> None:
+        while self._truth() is None:
+            _demand(["the gateway does not recover"] if self._waited_s() > HEAL_S else [])
+            self._tick()
+            time.sleep(0.1)
+        self._control().fault("clear")
+
     def _unrest(self) -> list[str]:
         """Return what is still to be done, or still differs."""
         ill = [name for name in WELL if not self._is_well(name)]
         with closing(self._ledger()) as db:
             run = self._run(db)
             busy = [row.order for row in orders.in_states(db, ORDER_AT_BROKER)]
-        truth = self._loop.truth()
+        truth = self._truth()
+        if truth is None:
+            return ["the simulator does not answer"]
         working = [o["orderRef"] for o in truth["orders"] if o["status"] not in verdict.STATES]
         found = [f"{name} is not well: {self._loop.beat(name)}" for name in ill]
         found += [f"{order.client_order_id} is {order.status}" for order in busy]
@@ -278,7 +339,10 @@ class Stage:
 
     def _decide(self) -> None:
         """Do what is left to a person who can see the truth."""
-        known = {order["orderRef"] for order in self._loop.truth()["orders"]}
+        truth = self._truth()
+        if truth is None:
+            return
+        known = {order["orderRef"] for order in truth["orders"]}
         with closing(self._ledger()) as db:
             unknown = {r.order.client_order_id: r.order for r in orders.in_states(db, {_UNKNOWN})}
             halted = halts.active(db)
@@ -311,6 +375,8 @@ class Stage:
         return runs.find_key(db, f"K{self._keys}")
 
     def _end(self) -> None:
+        if (simulator := self._pid(SIMULATOR)) is not None:
+            os.kill(simulator, signal.SIGCONT)
         for process in self._loop.running.values():
             process.send_signal(signal.SIGCONT)
         self._loop.end()

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ibloop.adapters.ledger import account, audit, fills, orders
+from ibloop.adapters.ledger.audit import AuditRow
 from ibloop.adapters.ledger.connection import Connection, open_readonly
 from ibloop.adapters.ledger.order_rows import OrderRow
-from ibloop.core.lifecycle import ORDER_NEVER_SENT
+from ibloop.core.lifecycle import ORDER_NEVER_SENT, OrderState
 from ibloop.core.promises import exec_base
 from ibloop.core.snapshot import is_ours
 from tests.e2e.conftest import broken_promises, decimal, same, sent_twice
@@ -22,6 +23,10 @@ STATES = {
     "Inactive": {"rejected"},
 }
 """How an order that has ended at the broker may be called by the ledger."""
+ENDED = frozenset({OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED})
+"""States by which the ledger says that the broker has ended an order."""
+ROUNDED = timedelta(milliseconds=100)
+"""By how much the ledger's time of an end may be before the broker's: both are rounded."""
 AUDIT_ROWS_MAX = 1_000_000
 LATE = timedelta(seconds=1)
 """How much later than it was sent the simulator may come to read a frame on a busy machine."""
@@ -47,6 +52,27 @@ def always(truth: Mapping[str, Any], halted: Sequence[Halted] = ()) -> list[str]
             if halt.since + LATE < datetime.fromisoformat(frame["received_at"]) < halt.until
         ),
     ]
+
+
+def ends_told(ledger: Path) -> list[AuditRow]:
+    """Return the rows by which the ledger has told the end of an order, at any time."""
+    with closing(open_readonly(ledger)) as db:
+        rows = audit.rows(db, AUDIT_ROWS_MAX)
+    return [row for row in rows if row.event == "order.moved" and row.payload["to"] in ENDED]
+
+
+def ended_early(told: Sequence[AuditRow], truth: Mapping[str, Any]) -> Iterator[str]:
+    """Tell the orders whose end was told before there was one.
+
+    Args: what the ledger has told, read before the truth.
+    """
+    theirs = {order["orderRef"]: order for order in truth["orders"]}
+    for row in told:
+        order = theirs.get(row.subject)
+        ended = order and order["completedAt"] and datetime.fromisoformat(order["completedAt"])
+        if order and (not ended or row.at < ended - ROUNDED):
+            state = f"{order['status']} since {ended}" if ended else order["status"]
+            yield f"{row.subject} was called {row.payload['to']} at {row.at}, and is {state}"
 
 
 def at_rest(ledger: Path, truth: Mapping[str, Any]) -> list[str]:

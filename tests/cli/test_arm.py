@@ -157,6 +157,25 @@ def test_a_change_of_the_configuration_disarms(live: Any, tmp_path: Path) -> Non
     assert "configuration has changed" in shown.out
 
 
+def test_a_change_of_the_universe_disarms(live: Any, tmp_path: Path) -> None:
+    """Another contract behind a symbol, another sector: not what was permitted."""
+    universe = tmp_path / "universe.csv"
+    universe.write_bytes((samples_dir() / "universe.csv").read_bytes())
+    named = LIVE_TOML.replace(str(samples_dir() / "universe.csv"), str(universe))
+    (tmp_path / "live.toml").write_text(named, encoding="utf-8")
+    assert live("db", "migrate").code == 0
+    assert live("arm", "--account", "U1234567", *ARM).code == 0
+    assert live("arm", "--status").code == 0
+    universe.write_bytes(universe.read_bytes().replace(b"Technology", b"Software", 1))
+    shown = live("arm", "--status")
+    assert (shown.code, "universe has changed since it was armed" in shown.out) == (3, True)
+    assert "universe has changed" in live("status").out
+    universe.unlink()
+    assert "universe cannot be read" in live("arm", "--status").out
+    refused = live("arm", "--account", "U1234567", *ARM)
+    assert (refused.code, "cannot read the universe" in refused.err) == (78, True)
+
+
 # --- approving ------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ibloop.adapters.universe import samples_dir
 from ibloop.config import BUILTIN_TOML
 
 
@@ -77,3 +78,27 @@ def test_the_ledger_of_another_account_is_unfit(ibloop: Callable, own: Path, tra
     Path("ibloop.toml").write_text(BUILTIN_TOML.replace("DU1234567", "DU7654321"), encoding="utf-8")
     said = ibloop("doctor", "--data", traded)
     assert (said.code, "paper account DU1234567" in verdict(said, "ledger")) == (1, True)
+
+
+def test_checks_that_are_off_are_named_where_money_is_real(ibloop: Callable) -> None:
+    """By `config check`, `config show`, `doctor` and `status`; none of them calls that unfit."""
+    assert ibloop("init", "--mode", "live", "--account", "U1234567").code == 0
+    Path("universe.csv").write_bytes((samples_dir() / "universe.csv").read_bytes())
+    Path("targets.csv").write_text("symbol,weight\nAAPL,0.1\n", encoding="utf-8")
+    assert "warning" not in ibloop("config", "check").err
+    assert "none is doubtful" in verdict(ibloop("doctor"), "values")
+    path = Path("ibloop.toml")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not line.startswith(("duplicate_window_s", "margin_check"))]
+    text = "\n".join(kept).replace("global_cancel = true", "global_cancel = false")
+    path.write_text(text, encoding="utf-8")
+    names = ("duplicate_window_s", "margin_check", "settled_cash_only", "global_cancel")
+    checked, seen = ibloop("config", "check"), ibloop("doctor")
+    assert (checked.code, seen.code) == (0, 0)
+    for name in names:
+        assert f"{name} is off: " in checked.err
+        assert f"{name} is off: " in verdict(seen, "values")
+        assert f"{name} is off: " in ibloop("status").out
+    shown = ibloop("config", "show").out.splitlines()
+    assert "limits.duplicate_window_s\toff" in shown
+    assert "guard.global_cancel\tFalse (off)" in shown

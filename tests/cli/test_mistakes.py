@@ -331,7 +331,7 @@ def test_a_ledger_that_is_none_is_refused(content: bytes, ibloop: Callable) -> N
     """78, and what is there stays as it is."""
     Path("data").mkdir()
     Path("data/ibloop.db").write_bytes(content)
-    for command in (("orders", "list"), ("halt", "x"), ("db", "migrate")):
+    for command in (("orders", "list"), ("resume", "x"), ("db", "migrate")):
         said = ibloop(*command)
         assert (said.code, said.out) == (78, ""), command
         sentence(said.err)

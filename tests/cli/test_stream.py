@@ -199,6 +199,32 @@ def test_tail_prints_each_version_once_and_ends_with_ctrl_c(data: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_tail_says_of_an_old_file_why_it_grows_older(data: Path) -> None:
+    """What nobody subscribes any more, or a dead line, is no price, however whole the file is."""
+    say(data, "connected", subscribed_symbols=["AAPL"])
+    writer = StreamWriter(data / "ib" / "stream")
+    with tailing(data, "MSFT", "AAPL") as process:
+        assert line(process) == {
+            "symbol": "MSFT",
+            "unusable": "unsubscribed",
+            "detail": "the stream is not subscribed to MSFT",
+        }
+        assert line(process)["seq"] == 1
+        say(data, "connected", degraded_symbols={"MSFT": "silent"})
+        for seq in range(2, 1000):  # another symbol's news must not keep it from being seen
+            writer.publish(replace(quote("AAPL"), seq=seq))
+            told = line(process)
+            if told["symbol"] == "MSFT":
+                break
+            time.sleep(0.01)
+        assert (told["unusable"], told["detail"]) == ("degraded", "the line is degraded: silent")
+        writer.publish(replace(quote("MSFT"), seq=2))
+        while told["symbol"] != "MSFT" or "unusable" in told:
+            told = line(process)
+        assert told["seq"] == 2
+
+
+@pytest.mark.e2e
 def test_tail_without_symbols_follows_what_is_subscribed(data: Path) -> None:
     """Symbols that come later are followed too, and files of none are left alone."""
     with tailing(data) as process:

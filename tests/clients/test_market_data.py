@@ -92,9 +92,7 @@ def test_a_snapshot_ends_by_itself(client: Client) -> None:
 DELAYED = GatewayOptions(market_data=MarketDataAccess.DELAYED)
 
 
-@pytest.mark.parametrize(
-    "gateway", [GatewayOptions(), DELAYED], ids=["live login", "delayed login"]
-)
+@pytest.mark.parametrize("gateway", [DELAYED], ids=["delayed login"])
 @pytest.mark.parametrize("kind_of_data", [3, 4], ids=["delayed", "delayed frozen"])
 def test_delayed_data_has_ticks_of_its_own(client: Client, kind_of_data: int) -> None:
     """Who asks for delayed data gets marketDataType 3 and the tick ids from 66 on."""
@@ -105,6 +103,16 @@ def test_delayed_data_has_ticks_of_its_own(client: Client, kind_of_data: int) ->
     assert ticks["marketDataType"] in {3, 4}
     assert {66, 67, 68} <= set(ticks["types"])
     assert not {1, 2, 4} & set(ticks["types"])
+
+
+@pytest.mark.parametrize("kind_of_data", [3, 4], ids=["delayed", "delayed frozen"])
+def test_live_data_wins_over_delayed(client: Client, kind_of_data: int) -> None:
+    """A login with live data gets it, also when it asks for delayed data."""
+    client.market_data_type(kind_of_data)
+    with client.subscribed("market_data", AAPL, "") as read:
+        ticks = eventually(read, complete("bid", "ask", "last"))
+    assert ticks["marketDataType"] == 1
+    assert not {66, 67, 68} & set(ticks["types"])
 
 
 @pytest.mark.parametrize("gateway", [DELAYED], ids=["delayed login"])

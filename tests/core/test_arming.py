@@ -18,6 +18,7 @@ GIVEN = Arming(
     armed_at=NOW.utc,
     term=term_from(NOW, timedelta(hours=2)),
     config_hash="c0ffee",
+    universe_hash="abc",
     build="1.0",
     notional_usd_max=Decimal(50_000),
     runs_max=2,
@@ -28,7 +29,8 @@ GIVEN = Arming(
 
 def why(given: Arming | None = GIVEN, now: Moment = NOW, **changes: Any) -> str | None:
     """Return why a run may not send, with what is asked changed."""
-    asked = {"account": "U1234567", "config_hash": "c0ffee", "build": "1.0", "run_id": None}
+    asked = {"account": "U1234567", "config_hash": "c0ffee", "universe_hash": "abc"}
+    asked |= {"build": "1.0", "run_id": None}
     return why_unarmed(given, now, **(asked | changes))
 
 
@@ -55,6 +57,9 @@ def test_a_permission_stands_for_its_account_values_and_code() -> None:
         (GIVEN, later(10, wall_s=7200), {}, "run out"),  # or forward
         (GIVEN, replace(NOW, boot_id="b" * 32), {}, "run out"),
         (GIVEN, NOW, {"config_hash": "decade"}, "configuration has changed"),
+        (GIVEN, NOW, {"universe_hash": "abd"}, "universe has changed"),
+        (GIVEN, NOW, {"universe_hash": None}, "universe cannot be read"),
+        (replace(GIVEN, universe_hash=None), NOW, {}, "universe has changed"),
         (GIVEN, NOW, {"build": "1.1"}, "armed for build 1.0, this is 1.1"),
         (replace(GIVEN, runs=frozenset({"run-1", "run-2"})), NOW, {}, "runs are used up"),
         (replace(GIVEN, sent_usd=Decimal(50_000)), NOW, {}, "USD are used up"),

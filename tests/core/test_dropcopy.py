@@ -8,9 +8,11 @@ import pytest
 
 from ibloop.core.dropcopy import (
     ACCOUNT,
+    CASH,
     CLEAR_S,
     NOTHING_SEEN,
     SYMBOLS_MAX,
+    UNEXPLAINED,
     Break,
     BreakKind,
     Copies,
@@ -19,6 +21,7 @@ from ibloop.core.dropcopy import (
     Recorded,
     Seen,
     Watch,
+    account_troubles,
     by_base,
     compare,
     conclude,
@@ -150,6 +153,47 @@ def test_a_liquidation_is_named() -> None:
     closing = by_base([seen(is_liquidation=True)])
     found = compare(copies(shown=closing, held=held(0)))
     assert "the broker has liquidated" in only(found).text
+
+
+def test_what_has_a_cause_and_what_has_none() -> None:
+    """Only what nothing explains puts the account in doubt, and its text says so."""
+    split = copies(held=held(20), prices_now={"AAA": D(25), "BBB": D(20)})
+    renamed = copies(held=(Position("NEWX", 1, D(10), D(50)), held(10)[1]), con_ids={"AAA": 1})
+    by_hand = seen("e.2.01", 7, client_id=0)
+    bought = copies(shown=by_base([seen(), by_hand]), held=held(17))
+    table: list[tuple[Copies, bool]] = [
+        (copies(shown=by_base([seen(is_liquidation=True)]), held=held(0)), True),
+        (copies(shown=by_base([seen("e.1.02", 0)])), True),
+        (split, True),
+        (renamed, True),
+        (bought, True),
+        (replace(bought, held=held(18)), False),
+        (copies(held=held(11)), False),
+        (copies(held=(*held(10), Position("ZZZ", 9, D(1), D(1)))), False),
+        (copies(shown={}), False),
+        (copies(shown=by_base([seen("e.1.01", 9)])), False),
+        (copies(unexplained={"AAA": "AAA: +3 shares without a fill"}), False),
+    ]
+    for number, (both, has_cause) in enumerate(table):
+        found = compare(both)
+        assert found, number
+        explained = all(not b.text.endswith(UNEXPLAINED) for b in found)
+        assert (number, all(b.has_cause for b in found), explained) == (
+            *(number, has_cause),
+            has_cause,
+        )
+
+
+def test_the_account_is_told_of_what_nobody_explains() -> None:
+    """Money that has gone, and breaks without a cause; others stop their symbol only."""
+    standing = [
+        ("AAA", "AAA: 20 held, 10 expected by the fills: looks like a split 2:1"),
+        ("BBB", f"BBB: 6 held, 5 expected by the fills; {UNEXPLAINED}"),
+        (CASH, "48000.00 USD (48%) went out today without an execution"),
+    ]
+    odd, money = account_troubles(standing)
+    assert "BBB" in odd
+    assert "`ibloop guard release cash REASON`" in money
 
 
 # --- over time ------------------------------------------------------------------------------------

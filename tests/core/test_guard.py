@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ibloop.core.baselines import Baseline, Measure, flow_factor, measure_of
 from ibloop.core.guard import (
     CANCEL_AGAIN_S,
     KILL_PATIENCE_S,
-    Baseline,
     Circumstances,
     GuardLimits,
     GuardVerdict,
     evaluate,
-    flow_factor,
+    is_flow_doubted,
     kill_must_escalate,
     may_release,
     pause_s,
@@ -63,10 +63,14 @@ def verdict_of(
 
 
 def play(
-    path: Sequence[int], baseline: Baseline | None = FLAT, **changes: object
+    path: Sequence[int],
+    baseline: Baseline | None = FLAT,
+    recent: tuple[Decimal, ...] | None = None,
+    **changes: object,
 ) -> list[GuardVerdict]:
     """Return the verdicts on one valuation after the other."""
-    recent: tuple[Decimal, ...] = () if baseline is None else baseline.opening
+    if recent is None:
+        recent = () if baseline is None else baseline.opening
     verdicts = []
     for equity in path:
         verdicts.append(verdict_of(str(equity), baseline, recent=recent, **changes))
@@ -221,7 +225,9 @@ def test_the_first_evaluation_sets_every_baseline() -> None:
     """Without a past there is no loss."""
     verdict = verdict_of("800", None)
     opening = (D(800),)
-    start = Baseline(TODAY, NOW, D(800), D(800), D(800), opening=opening, is_anew=True)
+    start = Baseline(
+        *(TODAY, NOW, D(800), D(800), D(800)), opening=opening, is_anew=True, is_high_anew=True
+    )
     assert verdict.baseline == start
     assert (verdict.status, verdict.day_loss, verdict.drawdown) == ("ok", D(0), D(0))
 
@@ -294,23 +300,118 @@ def test_a_flow_that_leaves_nothing_starts_anew() -> None:
     assert verdict.baseline.peak_usd == 1000
 
 
-def test_a_resume_starts_everything_anew_once() -> None:
-    """After an operator's resume the loss so far is accepted, the next one counts again."""
-    resumed_at = OPENED + timedelta(minutes=1)
-    verdict = verdict_of("900", resumed_at=resumed_at)
-    start = Baseline(TODAY, NOW, D(900), D(900), D(900), opening=(D(900),), is_anew=True)
-    assert verdict.baseline == start
-    assert verdict.halt is None
-    later = play([900, 900, 850, 850], start, resumed_at=resumed_at)
+HIGH = replace(
+    FLAT,
+    peak_usd=D(1050),
+    year_high_usd=D(1020),
+    prior_close_usd=D(1001),
+    prior_close_on=TODAY - timedelta(days=1),
+)
+YEARLY = replace(LIMITS, year_drawdown_kill=D("0.12"))
+
+
+def resumed(equity: str, *measures: Measure) -> Baseline:
+    """Return the baseline after a person has resumed the guard's halts for these."""
+    verdict = verdict_of(
+        equity,
+        HIGH,
+        limits=YEARLY,
+        resumed=frozenset(measures),
+        recent=(D(equity),) * 2,
+        year_high_usd=HIGH.year_high_usd,
+    )
+    assert verdict.baseline is not None
+    return verdict.baseline
+
+
+def test_a_resume_of_a_loss_starts_the_day_anew_once() -> None:
+    """The loss so far is accepted, the next one counts again; what adds up in the peak stays."""
+    start = resumed("960", Measure.DAY)
+    assert start == Baseline(
+        *(TODAY, NOW, D(960), D(960), D(1050)), year_high_usd=D(1020), opening=(D(960),)
+    )
+    later = play([960, 960, 945, 945], start, recent=(D(960),) * 3)
     assert [v.halt for v in later] == [None, None, None, HaltLevel.KILL]
-    assert later[-1].baseline == Baseline(TODAY, NOW, D(900), D(900), D(900), D(850))
+    assert "drawdown from peak" in later[-1].reason
 
 
-def test_a_resume_before_the_baseline_changes_nothing() -> None:
-    """Only a resume after the baseline was set is news."""
-    for resumed_at in (None, OPENED, OPENED - timedelta(hours=1)):
-        found = rebase(FLAT, (D(900),), seen(resumed_at=resumed_at))
-        assert found == replace(FLAT, close_usd=D(900))
+@pytest.mark.parametrize(
+    ("equity", "measure", "peak", "year"),
+    [
+        ("960", Measure.DAY, 1050, 1020),
+        ("960", Measure.INTRADAY, 1050, 1020),
+        ("945.01", Measure.DAY, 1050, 1020),
+        ("945", Measure.DAY, 945, 1020),  # it would halt again at once
+        ("960", Measure.PEAK, 960, 1020),
+        ("960", Measure.YEAR, 1050, None),
+        ("897.6", Measure.DAY, D("897.6"), None),
+        ("960", Measure.COUNT, 1050, 1020),
+    ],
+)
+def test_a_resume_moves_what_the_halt_was_for(
+    equity: str, measure: Measure, peak: object, year: object
+) -> None:
+    """And what would be halted for in the next evaluation; peak and 52 weeks else stay."""
+    base = resumed(equity, measure)
+    assert (base.peak_usd, base.year_high_usd) == (peak, year)
+    is_loss = measure is not Measure.COUNT
+    assert base.day_base_usd == (D(equity) if is_loss else D(1001))
+
+
+def test_every_reason_of_a_halt_says_what_it_was_for() -> None:
+    """A resume is told by it."""
+    peak = replace(FLAT, peak_usd=D(1100))
+    high = replace(FLAT, day_high_usd=D(1100), peak_usd=D(1100))
+    year = replace(FLAT, year_high_usd=D(1150))
+    cases = {
+        Measure.DAY: verdict_of("970"),
+        Measure.INTRADAY: verdict_of("1034", high),
+        Measure.PEAK: verdict_of("990", peak),
+        Measure.YEAR: verdict_of("1000", year, limits=YEARLY),
+        Measure.EQUITY: verdict_of("-1", recent=(D(-1), D(-1))),
+        Measure.COUNT: verdict_of("1000", order_failures=20),
+    }
+    for measure, verdict in cases.items():
+        assert verdict.halt is not None, measure
+        assert measure_of(verdict.reason) is measure
+
+
+def test_without_a_resume_nothing_moves() -> None:
+    """The baseline follows the market only."""
+    found = rebase(FLAT, (D(900),), seen(), LIMITS)
+    assert found == replace(FLAT, close_usd=D(900))
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("order_failures", 20), ("data_refusals", 100), ("stream_errors", 1000)],
+)
+def test_each_count_warns_and_then_makes_it_reduce_only(name: str, most: int) -> None:
+    """Below four fifths of its limit nothing, from there a warning, at the limit the halt."""
+    near = most * 4 // 5
+    table = {0: "ok", near - 1: "ok", near: "warn", most - 1: "warn", most: "reduce_only"}
+    for number, status in table.items():
+        verdict = verdict_of("1000", **{name: number})
+        assert (number, verdict.status) == (number, status)
+    assert verdict.halt is HaltLevel.REDUCE_ONLY
+    assert verdict.reason.startswith(f"{most} ")
+    assert verdict.reason.endswith(f"reached the limit of {most}")
+
+
+@pytest.mark.parametrize(
+    ("gone", "equity", "doubted"),
+    [
+        ("99.99", "900", False),
+        ("100", "900", True),
+        ("100.01", "900", True),
+        ("50", "0", True),
+        ("0", "0", False),
+        ("-500", "900", False),
+    ],
+)
+def test_much_that_has_gone_is_doubted(gone: str, equity: str, doubted: bool) -> None:
+    """A tenth of what there was; what came in hides no loss."""
+    assert is_flow_doubted(D(gone), D(equity), LIMITS) is doubted
 
 
 @pytest.mark.parametrize(

@@ -372,3 +372,21 @@ def test_a_refusal_does_not_end_an_order_that_was_once_acknowledged() -> None:
     alive = replace(ORDER, perm_id=77)
     assert judge(ORDER, nothing, Refusal(321, "no")).event is OrderEvent.REJECT
     assert judge(alive, nothing, Refusal(321, "no")).event is OrderEvent.LOSE
+
+
+@pytest.mark.parametrize(
+    ("next_id", "told"), [(7, True), (8, False), (None, False)], ids=["unused", "used", "unknown"]
+)
+def test_an_id_that_is_not_used_up_is_told_and_proves_nothing(
+    next_id: int | None, told: bool
+) -> None:
+    """The next order id helps a person to decide; by itself it ends no quarantine and begins none.
+
+    One above the order's says nothing: later orders count on, too.
+    """
+    order, found = replace(LOST, ib_order_id=7), replace(NOTHING, next_order_id=next_id)
+    verdict = judge(order, found, None)
+    assert verdict.event is None
+    assert ("next id 7" in verdict.because) == told
+    dead = replace(DEAD, next_order_id=next_id)
+    assert proves_not_sent(order, dead, RULES, **PROVEN)

@@ -118,7 +118,7 @@ def test_a_refusal_says_what_is_allowed_and_what_to_do() -> None:
     found = check_order(buy(51), AAA, equity_usd=D(100_000), held=D(0), limits=limits)
     (breach,) = breaches(found)
     told = "order_value_usd_max: 5100 USD, allowed 5000 USD; lower the target or raise the limit"
-    assert str(breach) == told
+    assert str(breach).startswith(f"{told}; to get out of positions see docs/how-to/")
 
 
 def test_every_check_of_an_order_is_told_not_only_the_refusals() -> None:

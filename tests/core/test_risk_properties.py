@@ -97,6 +97,8 @@ class World:
             now=NOW,
             halt=None,
             equity_usd=EQUITY,
+            planned_equity_usd=EQUITY,
+            account_age_s=0.0,
             holding=self.holding(intent.symbol),
             exposure=exposure_of([self.holding(s) for s in SYMBOLS], D(0)),
             baseline=exposure_of([start.holding(s) for s in SYMBOLS], D(0)),

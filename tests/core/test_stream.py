@@ -17,6 +17,7 @@ from ibloop.core.stream import (
     meaning,
     names,
     next_status,
+    orders_per_s,
 )
 
 SOUND = {"connected": True, "attempted": True, "proof_age_s": 0.5, "lines": 4}
@@ -116,8 +117,8 @@ def test_a_lost_socket_outweighs_everything() -> None:
         (200, True, Meaning.REFUSED),
         (354, True, Meaning.REFUSED),
         (420, True, Meaning.REFUSED),
-        (100, True, Meaning.REFUSED),
-        (100, False, Meaning.ERROR),
+        (100, True, Meaning.PACED),
+        (100, False, Meaning.PACED),
         (12345, True, Meaning.REFUSED),
         (12345, False, Meaning.ERROR),
     ],
@@ -127,6 +128,17 @@ def test_codes(code: int, of_line: bool, expected: Meaning) -> None:
     assert meaning(code, of_line=of_line) is expected
     if of_line:
         assert ends_line(code) is (expected in {Meaning.REFUSED, Meaning.LIMITED})
+
+
+def test_who_is_told_to_be_slower_is_slower_for_ten_minutes() -> None:
+    """Each error 100 quarters the pace, down to one that any limit allows."""
+    minute = 60 * 10**9
+    assert orders_per_s([], 0) == 40
+    assert orders_per_s([0], minute) == 10
+    assert orders_per_s([0, minute], minute) == 2.5
+    assert orders_per_s([0] * 9, minute) == 2.5
+    assert orders_per_s([0, minute], 10 * minute) == 10
+    assert orders_per_s([0, minute], 11 * minute) == 40
 
 
 @pytest.mark.parametrize(

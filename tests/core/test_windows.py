@@ -18,6 +18,7 @@ from ibloop.core.windows import (
     quiet_between,
     sending_time,
     shortage,
+    spare_time,
 )
 
 NEW_YORK = "America/New_York"
@@ -149,3 +150,33 @@ def test_a_plan_that_does_not_fit_says_by_how_much() -> None:
     through = now + need + timedelta(minutes=5)
     assert shortage((), through - need, through, **words) is None
     assert shortage((NOON,), utc("2026-11-20T12:00"), utc("2026-11-20T12:30"), **words) is not None
+
+
+@pytest.mark.parametrize(
+    ("now", "deadline", "spare_s"),
+    [
+        ("2026-11-20T10:00", "2026-11-20T10:01", 43),  # 1 + ceil(10 / 5) + 5 + ceil(20 / 5) + 5
+        ("2026-11-20T10:00", "2026-11-20T10:00:10", -7),
+        ("2026-11-20T11:59:30", "2026-11-20T13:00", 25),  # quiet comes first
+        ("2026-11-20T11:59", "2026-11-20T12:15", 43),  # nothing is left after the quiet stretch
+        ("2026-11-20T12:10", "2026-11-20T13:00", -605),  # it is quiet now
+    ],
+)
+def test_a_plan_is_put_off_only_as_long_as_it_fits(now: str, deadline: str, spare_s: int) -> None:
+    """It needs its time before the deadline, and must begin before a quiet stretch."""
+    spare = spare_time((NOON,), utc(now), utc(deadline), sells=10, buys=20, pace=PACE)
+    assert spare == timedelta(seconds=spare_s)
+
+
+@given(st.integers(0, 3600), st.integers(0, 7200), st.integers(0, 40), st.integers(0, 40))
+def test_what_is_put_off_to_the_end_still_fits(
+    start_s: int, minutes: int, sells: int, buys: int
+) -> None:
+    """The two rules agree: spare time left is no shortage, and at its end there is none yet."""
+    now = utc("2026-11-20T11:30") + timedelta(seconds=start_s)
+    deadline = now + timedelta(seconds=minutes)
+    spare = spare_time((NOON,), now, deadline, sells=sells, buys=buys, pace=PACE)
+    if spare >= timedelta(0):
+        later = now + spare
+        assert shortage((NOON,), later, deadline, sells=sells, buys=buys, pace=PACE) is None
+        assert quiet_at((NOON,), later) is None

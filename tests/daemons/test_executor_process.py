@@ -1,16 +1,19 @@
 """The executor's process: what it opens and when, what it says of itself, what it refuses."""
 
 import asyncio
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ibloop.adapters.ledger import gate as gate_module
 from ibloop.adapters.ledger import halts, identity, runs
-from ibloop.adapters.ledger.connection import open_readonly
+from ibloop.adapters.ledger.connection import LedgerBusyError, OperationalError, open_readonly
 from ibloop.adapters.locks import DaemonLock
 from ibloop.adapters.streamfiles import read_heartbeat
 from ibloop.config import Profile
+from ibloop.core.binding import Endpoint
 from ibloop.core.gates import Gate
 from ibloop.core.lifecycle import RunReason, RunState
 from ibloop.core.model import HaltLevel
@@ -45,6 +48,23 @@ def stepped(profile: Profile) -> ExecutorProcess:
     process = ExecutorProcess(profile)
     process.step()
     return process
+
+
+def test_the_rails_ask_about_the_connection_in_use(site: Site) -> None:
+    """Each send: while nothing is connected, and when another account is behind the port (P9)."""
+    process = stepped(site.profile)
+    try:
+        ask = process._rails._connection
+        assert ask() == "the gateway is not connected"
+        process.broker._is_open = True
+        process.broker._endpoint = Endpoint("U7654321", 4002)
+        assert ask() == "the gateway is logged in to U7654321, expected DU1234567"
+        process.broker._endpoint = Endpoint("DU1234567", 4001)
+        assert "does not go to the live port 4001" in str(ask())
+        process.broker._endpoint = Endpoint("DU1234567", 5000)
+        assert ask() is None
+    finally:
+        process.close()
 
 
 def gate(process: ExecutorProcess, site: Site) -> Gate | None:
@@ -188,3 +208,53 @@ def test_a_halt_file_is_latched_by_the_executor(site: Site) -> None:
     process.step()
     assert halts.level(site.ledger.db) is HaltLevel.KILL
     process.close()
+
+
+def test_a_kill_in_the_file_does_not_wait_to_be_latched(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing it down needs the ledger, which may be locked; the orders' turn comes before."""
+    process = stepped(site.profile)
+    assert process._trader is not None
+    monkeypatch.setattr(gate_module, "GATE_WAIT_S", 0.05)
+    stepped_first: list[bool] = []
+    whole = process._trader.step
+
+    def step() -> bool:
+        stepped_first.append(not halts.active(site.ledger.db))
+        return False
+
+    monkeypatch.setattr(process._trader, "step", step)
+    (site.profile.data_dir / "HALT").write_text("kill")
+    other = site.open_ledger()
+    with closing(other), other.transaction(), pytest.raises(LedgerBusyError):
+        process.step()
+    assert stepped_first == [True]
+    monkeypatch.setattr(process._trader, "step", whole)
+    process.step()
+    assert halts.level(site.ledger.db) is HaltLevel.KILL
+    process.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("database or disk is full", LedgerBusyError),
+        ("attempt to write a readonly database", LedgerBusyError),
+        ("disk I/O error", OperationalError),
+    ],
+)
+def test_a_ledger_that_cannot_be_written_ends_it_with_one_sentence(
+    site: Site, monkeypatch: pytest.MonkeyPatch, text: str, error: type[Exception]
+) -> None:
+    """A full disk is no bug and needs no traceback; a failing disk is shown as it is (F17, F18)."""
+
+    def fail(_: ExecutorProcess) -> bool:
+        raise OperationalError(text)
+
+    monkeypatch.setattr(ExecutorProcess, "step", fail)
+    with pytest.raises(error, match=text):
+        asyncio.run(run(site.profile))
+    beat = read_heartbeat(site.profile.stream_dir, "executor")
+    assert beat is not None
+    assert (beat.status, text in beat.detail) == ("failed", True)

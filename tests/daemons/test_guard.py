@@ -1,6 +1,7 @@
 """The guard halts when the account loses too much, never because it cannot see, and never twice."""
 
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -263,6 +264,36 @@ def test_a_global_cancel_is_repeated_at_growing_distance(working: Post) -> None:
     assert gaps == sorted(gaps)
     assert gaps[0] <= 12
     assert len(working.watch.cancels) <= 6
+
+
+@pytest.mark.parametrize("tells", ["number", "count", "both"])
+def test_orders_that_start_to_work_under_a_kill_are_canceled_soon(post: Post, tells: str) -> None:
+    """The growing distance is for what one cancel did not end, not for what it never reached."""
+    kill(post)
+    post.watch.works, post.watch.perm_ids = 1, frozenset({1})
+    post.play(300)
+    for number in range(3):
+        if tells != "count":
+            post.watch.perm_ids |= {10 + number}
+        if tells != "number":
+            post.watch.works += 1
+        done = len(post.watch.cancels)
+        post.play(12)
+        assert len(post.watch.cancels) == done + 1
+        post.play(20)
+    gaps = [b - a for a, b in pairwise(post.watch.cancels)]
+    assert min(gaps) >= 10  # what a person does by hand is not cancelled each second
+
+
+def test_another_order_in_the_place_of_one_is_news(post: Post) -> None:
+    """Their number is the same, their numbers are not."""
+    kill(post)
+    post.watch.works, post.watch.perm_ids = 1, frozenset({1})
+    post.play(300)
+    done = len(post.watch.cancels)
+    post.watch.perm_ids = frozenset({2})
+    post.play(12)
+    assert len(post.watch.cancels) == done + 1
 
 
 def test_a_second_kill_starts_over(working: Post) -> None:

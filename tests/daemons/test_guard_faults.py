@@ -12,9 +12,10 @@ from ibloop.adapters.ledger import alerts, freezes, guard_days, guard_state, hal
 from ibloop.adapters.ledger import gate as gate_module
 from ibloop.adapters.ledger.connection import OperationalError
 from ibloop.adapters.streamfiles import QuoteReader
-from ibloop.core.dropcopy import ACCOUNT, Seen
+from ibloop.core.dropcopy import ACCOUNT, CASH, Seen
 from ibloop.core.model import Execution, HaltLevel, Position, Side
 from ibloop.core.valuing import Mark
+from ibloop.daemons.guarding.dropcopy import release
 from ibloop.daemons.guarding.once import evaluate_once
 from tests.fakes.clock import FakeClock
 from tests.fakes.post import Post
@@ -40,6 +41,12 @@ def rows(post: Post) -> int:
     return int(post.site.ledger.db.execute("SELECT count(*) FROM trade_guard_state").fetchone()[0])
 
 
+def accept_flow(post: Post) -> None:
+    """Say that it was a withdrawal, as ``ibloop guard release cash`` does."""
+    with post.site.ledger.transaction() as tx:
+        assert release(tx, CASH, "mine", post.clock.now().utc, "ann") != ()
+
+
 def execution(clock: FakeClock, quantity: int, **changes: object) -> Seen:
     """Return an execution of AAA at 50 that the session was told of now."""
     made = Execution(
@@ -54,17 +61,17 @@ def execution(clock: FakeClock, quantity: int, **changes: object) -> Seen:
 
 
 def test_a_withdrawal_is_no_loss(post: Post) -> None:
-    """Half the cash is taken out: no halt, baselines follow, and it is told once."""
-    post.watch.cash = D(25_000)
+    """A part of the cash is taken out: no halt, baselines follow, and it is told once."""
+    post.watch.cash = D(41_000)
     verdicts = [post.look() for _ in range(8)]
     assert {v.status for v in verdicts} == {"ok"}
     assert post.levels() == []
     last = verdicts[-1]
-    assert (last.valuation.equity_usd, last.day_loss) == (75_000, 0)
+    assert (last.valuation.equity_usd, last.day_loss) == (91_000, 0)
     assert last.baseline is not None
-    assert last.baseline.peak_usd == 75_000
-    assert events(post).count("guard.flow_seen") == 1
-    assert post.look("47").status == "reduce_only"  # 3,000 of 75,000
+    assert last.baseline.peak_usd == 91_000
+    assert events(post) == ["guard.flow_seen"]
+    assert post.look("47.27").status == "reduce_only"  # 2,730 of 91,000
 
 
 def test_a_deposit_does_not_raise_the_peak(post: Post) -> None:
@@ -74,7 +81,10 @@ def test_a_deposit_does_not_raise_the_peak(post: Post) -> None:
         post.look()
     post.watch.cash = D(50_000)
     verdicts = [post.look() for _ in range(8)]
-    assert {(v.status, v.halt) for v in verdicts} == {("ok", None)}
+    assert {v.halt for v in verdicts} == {None}
+    accept_flow(post)
+    verdicts += [post.look()]
+    assert verdicts[-1].status == "ok"
     assert verdicts[-1].drawdown == 0
     today = guard_days.newest(post.site.ledger.db)
     assert today is not None
@@ -86,7 +96,7 @@ def test_a_flow_while_the_guard_was_down_is_seen_after_all(post: Post) -> None:
     for _ in range(3):
         post.look()
     post.restart()
-    post.watch.cash = D(25_000)
+    post.watch.cash = D(45_000)
     assert {post.look().status for _ in range(8)} == {"ok"}
     assert "guard.flow_seen" in events(post)
 
@@ -95,7 +105,7 @@ def test_a_flow_waits_for_a_worth_to_measure_it_by(post: Post) -> None:
     """It comes while prices are gone: seen after all, when the account can be valued again."""
     post.quotes.missing.add("AAA")
     post.watch.values_s = 241
-    post.watch.cash = D(25_000)
+    post.watch.cash = D(45_000)
     assert {post.look().status for _ in range(8)} == {"degraded"}
     assert "guard.flow_seen" not in events(post)
     post.quotes.missing.clear()
@@ -146,6 +156,49 @@ def test_a_bad_print_halts_nothing_and_makes_no_peak(post: Post) -> None:
     post.quotes.frozen.clear()
     verdict = post.look("50")
     assert (verdict.status, verdict.drawdown) == ("ok", 0)
+
+
+def test_much_that_is_gone_blocks_until_a_person_accepts(post: Post) -> None:
+    """Half the account without an execution: nothing is bought, sells go on, people are told."""
+    post.watch.cash = D(2_000)
+    verdicts = [post.look() for _ in range(8)]
+    assert {v.halt for v in verdicts} == {None}
+    assert verdicts[-1].status == "degraded"
+    assert "48000.00 USD (48%) went out today" in verdicts[-1].reason
+    assert verdicts[-1].day_loss == 0
+    told = {a.event: a.severity for a in alerts.listing(post.site.ledger.db, 9)}
+    assert (told["guard.flow_seen"], told["guard.flow_doubted"]) == ("warning", "critical")
+    frozen = freezes.frozen_symbols(post.site.ledger.db)
+    assert not freezes.is_frozen(frozen, "AAA")
+    post.restart()
+    for _ in range(30):
+        assert post.look(after_s=10).status == "degraded"  # neither time nor a restart accepts
+    post.resume()
+    assert post.look().status == "degraded"
+    accept_flow(post)
+    assert post.look().status == "ok"
+
+
+def test_slices_of_a_day_count_together(post: Post) -> None:
+    """Twice six percent is more than a tenth; what was accepted is not counted again."""
+    for cash, status in ((44_000, "ok"), (38_400, "degraded")):
+        post.watch.cash = D(cash)
+        assert [post.look() for _ in range(8)][-1].status == status
+    accept_flow(post)
+    for cash, status in ((33_000, "ok"), (27_000, "degraded")):
+        post.watch.cash = D(cash)
+        assert [post.look() for _ in range(8)][-1].status == status
+    assert events(post).count("guard.flow_doubted") == 2
+
+
+def test_a_second_flow_while_one_is_doubted_is_told_too(post: Post) -> None:
+    """One freeze, two critical alerts."""
+    for cash in (30_000, 10_000):
+        post.watch.cash = D(cash)
+        for _ in range(8):
+            post.look()
+    assert events(post).count("guard.flow_doubted") == 2
+    assert len(freezes.standing(post.site.ledger.db)) == 1
 
 
 # --- what it cannot see ---------------------------------------------------------------------------
@@ -218,6 +271,7 @@ def test_a_read_only_ledger_degrades_and_leaves_the_kill_to_a_file(
     monkeypatch.setattr(post.site.ledger, "transaction", refused)
     assert post.glance().status == "degraded"
     assert halt_file.read_text() == "kill\n"
+    assert stat.S_IMODE(halt_file.stat().st_mode) == 0o660  # an operator may remove it
 
 
 def test_a_locked_ledger_does_not_stop_the_guard(

@@ -8,13 +8,20 @@ import pytest
 
 from ibloop.adapters.ledger import alerts, freezes
 from ibloop.adapters.ledger.guard_memory import GuardMemory
-from ibloop.core.dropcopy import ACCOUNT, Break, BreakKind, Seen
-from ibloop.core.model import Position
+from ibloop.core.dropcopy import (
+    ACCOUNT,
+    UNEXPLAINED,
+    Break,
+    BreakKind,
+    Seen,
+    account_troubles,
+)
+from ibloop.core.model import Execution, HaltLevel, Position, Side
 from ibloop.daemons.executing.comparing import accept_positions
 from ibloop.daemons.guarding.dropcopy import DropCopy, release
 from ibloop.daemons.guarding.look import BLIND, Sight
 from tests.fakes.house import House
-from tests.fakes.post import FakeWatch
+from tests.fakes.post import FakeWatch, Post
 
 D = Decimal
 SIGHT = Sight(BLIND, market_open=True, memory=GuardMemory())
@@ -117,6 +124,76 @@ def test_a_position_that_no_fill_explains_freezes_until_a_person_accepts(house: 
     assert copy.frozen() == set()
     events = [a.event for a in alerts.listing(house.ledger.db, 9)]
     assert {"symbol.frozen", "symbol.released"} <= set(events)
+
+
+def verdict(post: Post, times: int = 1) -> str:
+    """Look some more times and return the last status."""
+    return [post.look() for _ in range(times)][-1].status
+
+
+def shown(post: Post, quantity: int, side: Side = Side.BUY, ref: str = "", **more: object) -> Seen:
+    """Return an execution of AAA at 50 that the ledger does not have."""
+    made = Execution(
+        *("e.1.01", "DU1234567", ref, 7, "AAA", 1, side, D(quantity), D(50)),
+        executed_at=post.clock.now().utc,
+        commission=D(0),
+    )
+    return Seen(made, **({"client_id": 0, "is_liquidation": False} | more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"is_liquidation": True}, {"client_id": 11, "ref": "ibl:K1:AAA:B:0"}, {"client_id": 42}],
+    ids=str,
+)
+def test_a_trade_that_the_broker_shows_freezes_its_symbol_only(
+    tmp_path: Path, more: dict[str, object]
+) -> None:
+    """By hand, by the broker, by another program: what has happened is known."""
+    post = Post(tmp_path)
+    post.look()
+    post.watch.executed = [shown(post, 10, **more)]  # type: ignore[arg-type]
+    post.watch.held = (Position("AAA", 1, D(1010), D(50)),)
+    post.watch.cash = D(49_500)
+    assert verdict(post, 30) == "ok"
+    assert freezes.frozen_symbols(post.site.ledger.db) == {"AAA"}
+
+
+def test_a_break_that_nothing_explains_stops_buying_for_the_account(house: House) -> None:
+    """The symbol is frozen; of all others only what lowers exposure leaves, until a person says."""
+    copy = Copy(house)
+    house.queue()
+    copy.play(60)
+    house.broker.positions["DDD"] += 7
+    copy.play(48)
+    assert copy.frozen() == {"DDD"}
+    [row] = freezes.standing(house.ledger.db)
+    assert row.reason.endswith(UNEXPLAINED)
+    [trouble] = account_troubles([(row.symbol, row.reason)])
+    assert "DDD: 107 held" in trouble or "held" in trouble
+    [told] = [a for a in alerts.listing(house.ledger.db, 9) if a.event == "symbol.frozen"]
+    assert "nothing else is bought" in told.text
+
+
+def test_the_guard_says_degraded_while_an_unexplained_break_stands(tmp_path: Path) -> None:
+    """No run starts and nothing new is bought; a release ends it, a symbol's other freeze not."""
+    post = Post(tmp_path)
+    post.look()
+    ledger, now = post.site.ledger, post.clock.now().utc
+    with ledger.transaction() as tx:
+        known = Break(BreakKind.POSITION, "BBB", "BBB", "BBB: looks like a split 2:1")
+        freezes.freeze(tx, known, now, "guard")
+    assert verdict(post) == "ok"
+    with ledger.transaction() as tx:
+        odd = Break(BreakKind.UNCONFIRMED, "CCC", "e.9", f"a fill; {UNEXPLAINED}")
+        freezes.freeze(tx, odd, now, "guard")
+    assert verdict(post) == "degraded"
+    assert post.levels() == []
+    assert post.look("44").halt is HaltLevel.KILL  # a loss still halts
+    with ledger.transaction() as tx:
+        release(tx, "CCC", "looked", now, "ann")
+    post.resume()
+    assert verdict(post) == "ok"
 
 
 def test_a_fill_that_the_broker_does_not_show_stays_frozen_over_night(house: House) -> None:

@@ -16,6 +16,13 @@ from tests.fakes.post import Post
 
 D = Decimal
 KILL_EVALUATIONS = 40
+RESUMED = {
+    "resume of a pause": ("cli", "lunch"),
+    "resume of a loss": ("guard", "day loss 3.00% reached the limit"),
+    "resume of the peak": ("guard", "drawdown from peak 10.00% reached the limit"),
+    "resume of the year": ("guard", "drawdown of 52 weeks 10.00% reached the limit"),
+    "resume of failures": ("guard", "20 orders refused reached the limit"),
+}
 
 
 class History:
@@ -64,9 +71,10 @@ class History:
         elif what == "transfer" and len(watch.held or ()) == 1:
             watch.held = (*(watch.held or ()), Position("BBB", 2, D(200), D(90)))
             watch.net_liquidation += 20_000
-        elif what == "resume":
+        elif what in RESUMED:
+            source, reason = RESUMED[what]
             with self.post.site.ledger.transaction() as tx:
-                halts.halt(tx, HaltLevel.PAUSE, "a test", "cli", "test", clock.now().utc)
+                halts.halt(tx, HaltLevel.PAUSE, reason, source, "test", clock.now().utc)
             self.post.resume()
         elif what == "restart":
             self.post.restart()
@@ -84,7 +92,7 @@ class History:
 
 
 HAPPENINGS = st.sampled_from(
-    ["night", "deposit", "withdrawal", "transfer", "resume", "restart", "silence", "marks"]
+    ["night", "deposit", "withdrawal", "transfer", "restart", "silence", "marks", *RESUMED]
 )
 STORY = st.lists(st.tuples(HAPPENINGS, st.integers(1, 9)), max_size=4)
 PRINT = st.tuples(

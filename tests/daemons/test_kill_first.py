@@ -1,12 +1,20 @@
 """A kill reaches the wire before anything else that a step would write to the disk."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from ibloop.adapters.ledger import audit
-from ibloop.adapters.ledger.connection import Connection
+from ibloop.adapters.ledger import gate as gate_module
+from ibloop.adapters.ledger.connection import (
+    Connection,
+    LedgerBusyError,
+    OperationalError,
+    driver,
+)
 from ibloop.core.lifecycle import RunState
 from ibloop.core.model import HaltLevel
 from tests.fakes.house import House
@@ -62,3 +70,84 @@ def test_a_kill_leaves_before_the_run_is_blocked(house: House, question: int) ->
     house.until(lambda: house.run().status is RunState.BLOCKED)
     events = journal(house)[known:]
     assert events.index(ASKED) < events.index(("run.moved", "run-K1"))
+
+
+@contextmanager
+def locked(house: House) -> Iterator[None]:
+    """Let a program outside ibloop hold the write lock."""
+    house.ledger.db.execute("PRAGMA busy_timeout = 20")
+    with closing(driver.connect(house.ledger.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@contextmanager
+def stopped_inside(house: House) -> Iterator[None]:
+    """Let a process of ours stand still inside a transaction."""
+    other = house.open_ledger()
+    with closing(other), other.transaction():
+        yield
+
+
+@contextmanager
+def read_only(house: House) -> Iterator[None]:
+    """Take the right to write away."""
+    house.ledger.db.execute("PRAGMA query_only = 1")
+    yield
+    house.ledger.db.execute("PRAGMA query_only = 0")
+
+
+@contextmanager
+def full(house: House) -> Iterator[None]:
+    """Fill the disk to the last page."""
+    db, now = house.ledger.db, house.clock.now().utc
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+    for size in (2000, 10):
+        with suppress(OperationalError):
+            for _ in range(2000):
+                with house.ledger.transaction() as tx:
+                    audit.append(tx, "test", "test.filled", "", {"text": "x" * size}, now=now)
+    yield
+    db.execute("PRAGMA max_page_count = 1000000")
+
+
+TROUBLES = [locked, stopped_inside, read_only, full]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_kill_leaves_although_the_ledger_cannot_be_written(
+    house: House, trouble: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the HALT file, which needs no ledger; the cancel is written down when it can be."""
+    monkeypatch.setattr(gate_module, "GATE_WAIT_S", 0.05)
+    (house.directory / "HALT").write_text("kill")
+    with trouble(house):  # type: ignore[operator]
+        for _ in range(3):
+            with suppress(LedgerBusyError, OperationalError):
+                house.trader.step()
+        assert house.broker.canceled == house.broker.placed  # once
+        known = len(journal(house))
+        house.clock.advance(6)
+        with suppress(LedgerBusyError, OperationalError):
+            house.trader.step()
+        assert house.broker.canceled == house.broker.placed * 2
+        assert ASKED not in journal(house)[known:]
+    house.play(5)
+    assert ASKED in journal(house)[known:]
+    assert house.states()["AAA"] == "canceled"
+    assert house.broker.canceled == house.broker.placed * 2
+
+
+def test_any_other_error_of_the_database_is_not_passed_over(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes are out, and the process ends."""
+
+    def broken() -> object:
+        raise OperationalError("disk I/O error")
+
+    (house.directory / "HALT").write_text("kill")
+    monkeypatch.setattr(house.ledger, "transaction", broken)
+    with pytest.raises(OperationalError):
+        house.trader.step()
+    assert house.broker.canceled == house.broker.placed

@@ -101,7 +101,7 @@ def test_everything_is_written_in_one_transaction(house: House) -> None:
     """Basis, a line for every symbol, every order; the refused ones last and not counted."""
     house.quotes.missing.add("EEE")
     house.broker.slots = 0
-    house.play(2)
+    house.play(house.config.execution.quote_wait_s_max + 2)
     run = house.run()
     assert run.detail == "4 orders to send"
     assert (run.equity_usd, run.cash_usd) == (100_000, 80_000)

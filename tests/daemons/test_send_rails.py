@@ -43,6 +43,7 @@ def arm(house: House, usd: Decimal = LIMITLESS, runs_max: int = 1, build: str = 
             account=ACCOUNT,
             term=term_from(now, timedelta(hours=2)),
             config_hash=house.config.config_hash,
+            universe_hash=house.universe_hash,
             build=build,
             notional_usd_max=usd,
             runs_max=runs_max,
@@ -195,6 +196,25 @@ def test_a_run_or_ledger_of_another_account_sends_nothing(house: House) -> None:
     assert house.sent() == []
 
 
+def test_a_run_of_another_account_or_mode_sends_nothing(house: House) -> None:
+    """The ledger is ours, the row is not: whatever has written it (P9)."""
+    house.plan()
+    with house.ledger.transaction() as tx:
+        tx.execute("UPDATE trade_runs SET mode = 'live'")
+    assert send_first(house) == f"the run belongs to {ACCOUNT} (live)"
+    assert house.sent() == []
+
+
+def test_a_connection_that_is_not_of_this_account_sends_nothing(house: House) -> None:
+    """Asked inside the send, not only when it was opened."""
+    house.plan()
+    house.connection = "the gateway is logged in to U1, expected DU1234567"
+    assert send_first(house) == house.connection
+    assert house.sent() == []
+    house.connection = None
+    assert house.until_ended().status is RunState.DONE
+
+
 # --- arming ---------------------------------------------------------------------------------------
 
 
@@ -209,9 +229,9 @@ def test_live_sends_nothing_that_is_not_armed(live: House) -> None:
     assert (run.reason, live.sent()) == (RunReason.UNARMED, [])
 
 
-@pytest.mark.parametrize("change", ["hours", "build", "config", "boot"])
+@pytest.mark.parametrize("change", ["hours", "build", "config", "universe", "boot"])
 def test_a_permission_void_in_the_middle_stops_the_run(live: House, change: str) -> None:
-    """Expiry, another program, other values, a reboot: each is seen by the next send."""
+    """Expiry, another program, other values or instruments, a reboot: the next send sees each."""
     arm(live)
     executing(live)
     if change == "hours":
@@ -222,6 +242,9 @@ def test_a_permission_void_in_the_middle_stops_the_run(live: House, change: str)
         with live.ledger.transaction() as tx:
             arming.disarm(tx, "bob", "x", live.clock.now().utc)
         arm(live, build="another")
+    elif change == "universe":
+        live.universe_hash = "another"
+        live.restart()
     else:
         live.config = replace(live.config, limits=replace(live.config.limits, orders_per_run_max=9))
         live.restart()

@@ -13,9 +13,9 @@ from tests.fakes.streamworld import World, instrument, play
 D = Decimal
 
 
-@pytest.mark.parametrize("code", [200, 354, 10089, 10168, 10186, 420, 100, 99999])
+@pytest.mark.parametrize("code", [200, 354, 10089, 10168, 10186, 420, 99999])
 def test_a_refused_symbol_is_named_and_stops_nobody(code: int, tmp_path: Path) -> None:
-    """Unknown, ambiguous, not subscribed, paced: told by name, while the others go on."""
+    """Unknown, ambiguous, not subscribed: told by name, while the others go on."""
 
     async def test(world: World) -> None:
         await world.connect()

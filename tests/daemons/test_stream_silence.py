@@ -292,24 +292,6 @@ def test_questions_wait_for_room(tmp_path: Path) -> None:
     play(test, tmp_path)
 
 
-@pytest.mark.parametrize("kind", [MarketDataType.DELAYED, MarketDataType.DELAYED_FROZEN])
-def test_delayed_data_is_a_degraded_stream(kind: MarketDataType, tmp_path: Path) -> None:
-    """Delayed prices are published as such, and the stream says whose."""
-
-    async def test(world: World) -> None:
-        await world.connect()
-        world.market.tick("AAPL", market_data_type=kind)
-        world.market.tick("MSFT")
-        await world.steps()
-        assert world.status == "degraded"
-        assert world.fields()["degraded_reason"] == "only delayed data of AAPL"
-        world.market.tick("AAPL")
-        await world.steps()
-        assert world.status == "connected"
-
-    play(test, tmp_path)
-
-
 def test_a_snapshot_that_comes_after_a_tick_is_old_news(tmp_path: Path) -> None:
     """The line has spoken meanwhile: what was asked before must not overwrite it."""
 

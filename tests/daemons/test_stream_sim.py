@@ -12,10 +12,12 @@ import pytest
 from ibloop.adapters.host import SystemClock
 from ibloop.adapters.ib.market import IbMarketData
 from ibloop.adapters.streamfiles import QuoteReader, heartbeat_document, status_path, write_status
-from ibloop.core.model import Instrument, QuoteSource
+from ibloop.core.model import Instrument, MarketDataType, QuoteSource
+from ibloop.core.quotes import QuoteLimits, problem, valuation_price
 from ibloop.daemons.stream import IBStreamRunner
 from ibloop.sim.control import Control
 from ibloop.sim.server import SimGateway, SimOptions
+from ibloop.sim.service.desk import GatewayOptions, MarketDataAccess
 from ibloop.sim.world import WorldOptions
 
 ACCOUNT = "DU1234567"
@@ -109,16 +111,21 @@ class Site:
 
 
 def play(
-    scenario: Callable[[Site], Awaitable[None]], directory: Path, lines_max: int = 100
+    scenario: Callable[[Site], Awaitable[None]],
+    directory: Path,
+    lines_max: int = 100,
+    access: MarketDataAccess = MarketDataAccess.LIVE,
 ) -> None:
-    """Play a scenario against a fresh simulator whose market ticks."""
+    """Play a scenario against a fresh simulator whose market ticks; well before, if it may be."""
 
     async def main() -> None:
         world = WorldOptions(accounts=(ACCOUNT,), speed=60)
-        async with SimGateway(SimOptions(world=world)) as sim:
+        gateway = GatewayOptions(market_data=access)
+        async with SimGateway(SimOptions(world=world, gateway=gateway)) as sim:
             site = Site(directory, sim, lines_max)
             try:
-                await site.is_well()
+                if access is MarketDataAccess.LIVE:
+                    await site.is_well()
                 await scenario(site)
             finally:
                 site.runner.close()
@@ -137,6 +144,19 @@ def test_a_feed_that_carries_nothing(tmp_path: Path) -> None:
             lambda: set(site.sources().values()) == {QuoteSource.HISTORY}, "history for all"
         )
         assert set(site.fields()["degraded_symbols"]) == set(SYMBOLS)
+        site.seen.clear()
+        files = {s: (q.seq, q.last) for s, q in site.reader.read(SYMBOLS).items()}
+        orders = [r.attempts for r in site.runner._book.records.values()]
+
+        def ordered_again() -> bool:
+            quotes = site.reader.read(SYMBOLS)
+            assert {s: (q.seq, q.last) for s, q in quotes.items()} == files
+            assert set(site.fields()["degraded_symbols"]) == set(SYMBOLS)
+            records = site.runner._book.records.values()
+            return all(r.attempts >= n + 2 for r, n in zip(records, orders, strict=True))
+
+        await site.until(ordered_again, "two more orders in vain")
+        assert site.seen == {"degraded"}
         site.fault("clear")
         await site.is_well()
 
@@ -223,16 +243,68 @@ def test_a_reset_socket(tmp_path: Path) -> None:
     play(scenario, tmp_path)
 
 
+LIMITS = QuoteLimits(
+    quote_age_s_max=15.0, spread_fraction_max=Decimal(1), jump_fraction_max=Decimal(1)
+)
+
+
+async def has_delayed_data_only(site: Site) -> None:
+    """Wait for delayed data of every symbol: marked so, worth something, and pricing nothing."""
+    await site.until(
+        lambda: (
+            {q.market_data_type for q in site.reader.read(SYMBOLS).values()}
+            == {MarketDataType.DELAYED}
+        ),
+        "delayed data",
+    )
+    await site.is_degraded("only delayed data of")
+    assert site.fields()["market_data_type"] == "delayed"
+    assert site.fields()["refused_symbols"] == {}
+    quotes = site.reader.read(SYMBOLS)
+    assert set(quotes) == set(SYMBOLS)
+    for quote in quotes.values():
+        assert quote.source is QuoteSource.STREAM
+        assert problem(quote, CLOCK.now(), LIMITS) == "the market data is delayed, not live"
+        assert valuation_price(quote, CLOCK.now(), LIMITS) is not None
+
+
+def test_a_login_without_live_data(tmp_path: Path) -> None:
+    """Delayed data is asked for where there is no live data: it values, and prices no order."""
+    play(has_delayed_data_only, tmp_path, access=MarketDataAccess.DELAYED)
+
+
 def test_delayed_data_only(tmp_path: Path) -> None:
-    """Without a subscription the prices are delayed, marked so, and the stream degraded."""
+    """A login that loses its live data gets delayed data at the next connection."""
 
     async def scenario(site: Site) -> None:
         site.fault("delayed_only")
         site.fault("socket_reset", client_id=12)
-        await site.until(lambda: site.fields()["market_data_type"] == "delayed", "delayed data")
-        await site.is_degraded("only delayed data of")
-        quotes = site.reader.read(SYMBOLS)
-        assert all(quote.market_data_type == "delayed" for quote in quotes.values())
+        await has_delayed_data_only(site)
+
+    play(scenario, tmp_path)
+
+
+def test_more_messages_than_the_gateway_takes(tmp_path: Path) -> None:
+    """Error 100 names no line: fewer are ordered a second, and those without an answer again."""
+
+    async def scenario(site: Site) -> None:
+        site.fault("pacing", rate=15, disconnects=False, client_id=12)
+        known = site.sim.gateway.world.samples.instruments.values()
+        names = sorted(one.symbol for one in known)
+        site.wanted = [site.instrument(name) for name in names]
+
+        def all_tick() -> bool:
+            assert site.fields()["degraded_symbols"] == {}
+            assert site.fields()["refused_symbols"] == {}
+            quotes = site.reader.read(names)
+            return {q.source for q in quotes.values()} == {QuoteSource.STREAM} and len(
+                quotes
+            ) == len(names)
+
+        await site.until(all_tick, "every line")
+        assert site.seen == {"connected"}
+        assert str(site.fields()["last_error"]).startswith("100 ")
+        assert len(names) == 25
 
     play(scenario, tmp_path)
 

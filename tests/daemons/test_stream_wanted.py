@@ -119,6 +119,13 @@ def test_positions_then_open_runs_then_the_last_decision_then_the_universe(site:
     assert wanted["TSLA"].con_id == 77
 
 
+def test_queued_runs_come_in_the_order_in_which_they_are_claimed(site: Site) -> None:
+    """However many wait: the symbols of the next one are foremost, before it is claimed."""
+    for number, symbol in enumerate(("MSFT", "SPY", "QQQ", "IBM", "AAPL", "AAPL", "AAPL"), start=1):
+        site.decide(f"r{number}", RunState.QUEUED, symbol)
+    assert site.symbols() == ["MSFT", "SPY", "QQQ", "IBM", "AAPL"]
+
+
 def test_the_ledger_is_read_again_only_when_it_has_changed(site: Site) -> None:
     """An idle stream costs two file stats a look; a commit is seen at the next one."""
     site.hold(SPY=1)

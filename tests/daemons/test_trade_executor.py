@@ -452,8 +452,10 @@ def test_the_next_executor_goes_on_where_the_rows_say(house: House, after_s: int
     assert house.broken() == ()
 
 
-def test_account_values_pushed_late_change_no_run(house: House) -> None:
-    """They are for readers; a plan is made of evidence."""
+def test_account_values_pushed_late_change_no_plan(house: House) -> None:
+    """A plan is made of evidence; what is pushed afterwards can only hold its buys back."""
     house.plan()
-    house.broker.emit(ev.AccountReported(replace(house.broker.values(), net_liquidation=D(1))))
+    more = replace(house.broker.values(), net_liquidation=D(10**9), total_cash=D(10**9))
+    house.broker.emit(ev.AccountReported(more))
     assert house.until_ended().status is RunState.DONE
+    assert house.orders()["EEE"].quantity == 220

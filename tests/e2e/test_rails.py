@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 
 from ibloop.adapters.host import SystemClock
 from ibloop.adapters.ledger import alerts, halts, runs
-from ibloop.adapters.ledger.connection import open_readonly
+from ibloop.adapters.ledger.connection import open_ledger, open_readonly
 from ibloop.adapters.simcontrol import SimControl
 from ibloop.adapters.universe import samples_dir
 from ibloop.config import BUILTIN_TOML
+from ibloop.core.model import Mode
 from tests.fakes.botapi import CHAT, TOKEN, BotApi, bot_api
 
 from .conftest import COMMAND, WELL, Loop, environment, wait_for
@@ -190,3 +192,27 @@ def test_live_money_waits_for_alerts_that_work(live: Live) -> None:
     loop.rebalance("initial", "K1", code=77)
     assert live.run("K1").reason == "alerts_undelivered"
     assert placed(live.control.truth()) == []
+
+
+def test_live_money_goes_on_once_somebody_has_read_what_did_not_arrive(live: Live) -> None:
+    """A critical alert that Telegram refused for good blocks new runs until it is acknowledged."""
+    loop, bot = live.loop, live.bot
+    bot.poison = "nobody hears this"
+    now = datetime.now(UTC)
+    ledger = open_ledger(loop.data / "ibloop.db", mode=Mode.LIVE, account=LIVE_ACCOUNT)
+    with closing(ledger), ledger.transaction() as tx:
+        earlier = now - timedelta(minutes=20)
+        number = alerts.raise_alert(tx, "critical", "a.b", "", bot.poison, None, earlier)
+    wait_for("the refusal", lambda: f"ibloop alerts ack {number}" in loop.beat("alerts").detail)
+    words = ("--hours", 1, "--notional", 200_000)
+    assert loop.ask("arm", "--account", LIVE_ACCOUNT, *words).returncode == 0
+    loop.rebalance("initial", "K1", code=77)
+    assert live.run("K1").reason == "alerts_undelivered"
+    assert "ibloop alerts ack ALERT" in loop.ask("run", "show", "K1").stdout
+
+    done = loop.ask("alerts", "ack", number, "--reason", "the test has read it")
+    assert done.returncode == 0, done.stderr
+    wait_for("the alerts", lambda: loop.beat("alerts").status == "ready")
+    again = loop.ask("run", "retry", "K1")
+    assert again.returncode == 0, again.stderr
+    wait_for("the run to wait", lambda: live.run("K1").status == "awaiting_approval")

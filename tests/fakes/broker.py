@@ -225,6 +225,7 @@ class FakeBroker:
             open_orders=tuple(row for ended, row in rows if not ended),
             completed_orders=tuple(row for ended, row in rows if ended),
             executions=tuple(self.executions),
+            next_order_id=self.next_order_id,
         )
 
     def orders(self) -> list[BrokerOrder]:

@@ -84,6 +84,7 @@ class Feed:
             self.market.errors(),
             self.market.unreadable_messages,
             changed,
+            self.market.worsened(),
             self.states(),
         )
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ibloop.adapters.ledger import commands, fills, halts, orders, runs, snapshots
 from ibloop.adapters.ledger.connection import Ledger, Tx, open_ledger
-from ibloop.adapters.ledger.mark import Mark
+from ibloop.adapters.ledger.mark import Mark, Stamp
 from ibloop.adapters.ledger.runs import Run
 from ibloop.config import BUILTIN_TOML, Config, parse
 from ibloop.core import promises
+from ibloop.core.events import BrokerEvent
 from ibloop.core.gates import Gate, Pulse
 from ibloop.core.lifecycle import RUN_TERMINAL, RunState
 from ibloop.core.model import ZERO, HaltLevel, Instrument, Mode, Order, Target
@@ -41,6 +42,21 @@ class SimCrashError(Exception):
     """The process dies here."""
 
 
+class WatchedMark(Mark):
+    """The mark; ``boundary`` is called before and after each write of its file: crash there."""
+
+    def __init__(self, ledger_path: Path, boundary: Callable[[str], None]) -> None:
+        """Watch the file of one ledger."""
+        super().__init__(ledger_path)
+        self.boundary = boundary
+
+    def write(self, stamp: Stamp) -> None:
+        """Move the mark."""
+        self.boundary("before mark")
+        super().write(stamp)
+        self.boundary("after mark")
+
+
 class House:
     """One account, one ledger, one executor at a time; a test moves the clock."""
 
@@ -65,11 +81,14 @@ class House:
         self.quotes = FakeQuotes(self.clock, self.instruments, prices)
         self.broker = self.make_broker(prices, held)
         self.ledger = self.open_ledger()
+        self.at_file: Callable[[str], None] = lambda _: None
         self.gate: Gate | None = None
         self.guard_silence: str | None = None
         self.guard: str | None = "watching"
         self.guard_build = "test"
         self.skew_s: float | None = 0.0
+        self.connection: str | None = None
+        self.universe_hash = "universe"
         self.deadline: timedelta | None = DEADLINE
         self.desk: OrderExecutor
         self.trader: TradeExecutor
@@ -98,7 +117,7 @@ class House:
             self.instruments,
             self.clock,
             lambda db: severest_halt(db, self.directory)[0],
-            Mark(self.directory / "ibloop.db"),
+            WatchedMark(self.directory / "ibloop.db", self._pass_file),
             self.rails(),
         )
         planner = RunPlanner(self.config, self.ledger.db, self.quotes, self.instruments)
@@ -114,12 +133,17 @@ class House:
         )
         self.broker.connect()
 
+    def _pass_file(self, name: str) -> None:
+        self.at_file(name)
+
     def rails(self) -> SendRails:
         """Return the rails with the guard, the clock and the build that a test says."""
         return SendRails(
             self.config,
             guard=self._guard_pulse,
             clock_skew_s=lambda: self.skew_s,
+            connection=lambda: self.connection,
+            universe_hash=self.universe_hash,
             build="test",
         )
 
@@ -323,7 +347,8 @@ def config(execution: dict[str, object] | None = None, **limits: object) -> Conf
 def crash_at(house: House, number: int) -> Iterator[list[str]]:
     """Kill the process at its boundary ``number``, counted from zero; yields what was passed.
 
-    Boundaries are before and after each commit, and before and after bytes leave.
+    Boundaries are before and after each commit, each sending of bytes and each write of the mark,
+    and where what has arrived was taken and is not stored yet.
     """
     passed: list[str] = []
 
@@ -341,13 +366,22 @@ def crash_at(house: House, number: int) -> Iterator[list[str]]:
             boundary("before commit")
         boundary("after commit")
 
+    arrived = house.broker.events
+
+    def events() -> list[BrokerEvent]:
+        taken = arrived()
+        if taken:
+            boundary("events taken")
+        return taken
+
     house.ledger.transaction = transaction  # type: ignore[method-assign]
-    house.broker.boundary = boundary
+    house.broker.events = events  # type: ignore[method-assign]
+    house.broker.boundary = house.at_file = boundary
     try:
         yield passed
     finally:
-        del house.ledger.transaction
-        house.broker.boundary = lambda _: None
+        del house.ledger.transaction, house.broker.events
+        house.broker.boundary = house.at_file = lambda _: None
 
 
 __all__ = ["ACCOUNT", "CASH", "HELD", "PRICES", "WEIGHTS", "ZERO", "House", "SimCrashError"]

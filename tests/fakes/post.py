@@ -39,6 +39,7 @@ class FakeWatch:
         self.skew_s = 0.0
         self.refuses = False
         self.works = 0
+        self.perm_ids = frozenset[int]()
         self.open_asked = 0
 
     def is_connected(self) -> bool:
@@ -85,6 +86,10 @@ class FakeWatch:
     def open_orders(self) -> int | None:
         """Return how many orders work, by the broker."""
         return self.works if self.open_asked else None
+
+    def open_perm_ids(self) -> frozenset[int]:
+        """Return the broker's numbers of the orders that work."""
+        return self.perm_ids
 
     def ask_open_orders(self) -> None:
         """Answer at once."""

@@ -15,7 +15,7 @@ class FakeQuotes:
     """The port ``Quotes``: a quote of this very moment a cent around the price of each symbol.
 
     ``frozen`` are quotes given instead; ``missing`` are symbols without one; ``causes`` explain
-    what is wrong with a symbol.
+    what is wrong with a symbol; ``odd`` are fields changed in quotes that stay fresh.
     """
 
     def __init__(
@@ -27,6 +27,7 @@ class FakeQuotes:
         self.prices = prices
         self.frozen: dict[str, Quote] = {}
         self.missing: set[str] = set()
+        self.odd: dict[str, dict[str, object]] = {}
         self.causes: dict[str, Unusable] = {}
 
     def read(self, symbols: Sequence[str]) -> dict[str, Quote]:
@@ -47,7 +48,7 @@ class FakeQuotes:
     def quote(self, symbol: str, received: Moment | None = None) -> Quote:
         """Return a quote of this moment."""
         price = self.prices[symbol]
-        return Quote(
+        fresh = Quote(
             symbol=symbol,
             con_id=self._instruments[symbol].con_id,
             seq=7,
@@ -60,3 +61,4 @@ class FakeQuotes:
             last=price,
             close=price,
         )
+        return replace(fresh, **self.odd.get(symbol, {}))  # type: ignore[arg-type]

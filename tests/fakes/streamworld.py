@@ -57,6 +57,8 @@ class FakeMarket:
         self.lines: dict[str, Instrument] = {}
         self.calls: list[str] = []
         self.changed: dict[str, TickState] = {}
+        self.worse: dict[str, MarketDataType] = {}
+        self.waiting: list[str] = []
         self.reported: list[Notice] = []
         self.replies: list[Answer] = []
         self.snapshots: list[str] = []
@@ -125,6 +127,15 @@ class FakeMarket:
         """Return and forget the changed states."""
         changed, self.changed = list(self.changed.values()), {}
         return changed
+
+    def worsened(self) -> dict[str, MarketDataType]:
+        """Return and forget whose data became worse."""
+        worse, self.worse = self.worse, {}
+        return worse
+
+    def unopened(self) -> list[str]:
+        """Return what the test says."""
+        return list(self.waiting)
 
     def errors(self) -> list[Notice]:
         """Return and forget the errors."""

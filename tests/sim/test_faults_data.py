@@ -106,6 +106,7 @@ def test_competing_session(stand: Stand) -> None:
 
 def test_delayed_only(stand: Stand) -> None:
     """10167, type 3, and delayed ticks in place of live ones."""
+    stand.client.send(59, 1, 3)
     stand.fault("delayed_only:symbol=AAPL")
     messages = stand.client.send(1, 11, 7, 0, *MKT_DATA)
     assert kinds(messages)[0] == "error 10167"
@@ -113,6 +114,14 @@ def test_delayed_only(stand: Stand) -> None:
     assert {"66", "67", "68"} <= set(prices(messages))
     assert not {"1", "2", "4"} & set(prices(messages))
     assert prices(stand.price("88", "89"))["66"] == "88.0"
+
+
+def test_delayed_only_for_who_asked_for_it(stand: Stand) -> None:
+    """Who asked for live data is told 10089 and gets no tick; what was open goes on."""
+    stand.client.send(1, 11, 6, 0, *MKT_DATA)
+    stand.fault("delayed_only")
+    assert stand.ask(1, 11, 7, 0, *MKT_DATA) == ["error 10089"]
+    assert {fields[2] for fields in stand.price("88", "89")} == {"6"}
 
 
 @pytest.mark.parametrize("code", [10168, 354, 10089, 10186])

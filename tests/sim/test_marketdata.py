@@ -50,19 +50,33 @@ def gateway(make_world: Callable[..., World]) -> Gateway:
 
 
 def test_delayed_data_has_tick_numbers_of_its_own(
-    gateway: Gateway, connect: Callable[..., Any]
+    make_world: Callable[..., World], connect: Callable[..., Any]
 ) -> None:
     """Type 3: message 58 says so, prices are ticks 66 to 76 and 88, nothing else comes."""
-    client = connect(gateway)
+    options = GatewayOptions(market_data=MarketDataAccess.DELAYED)
+    client = connect(Gateway(make_world(), options))
     assert client.send(59, 1, 3) == []
     messages = client.send(*asks(7))
-    assert messages[:2] == [("81", "7", "0.01", "9c0001", "3"), ("58", "1", "7", "3")]
+    assert codes(messages) == [10167]
+    assert messages[1:3] == [("81", "7", "0.01", "9c0001", "3"), ("58", "1", "7", "3")]
     assert set(ticks(messages)) == {*range(66, 77), 88}
     assert ticks(messages)[68] == "100.0"
     client.send(59, 1, 9)
     assert ("58", "1", "8", "3") in client.send(*asks(8))
-    client.send(59, 1, 1)
-    assert ("58", "1", "9", "1") in client.send(*asks(9))
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4])
+def test_live_data_wins_where_the_login_has_it(
+    gateway: Gateway, connect: Callable[..., Any], kind: int
+) -> None:
+    """Who asks for delayed data and may have live data gets live data, as at a real gateway."""
+    client = connect(gateway)
+    client.send(59, 1, kind)
+    messages = client.send(*asks(7))
+    assert codes(messages) == []
+    assert ("58", "1", "7", "1") in messages
+    assert {1, 2, 4} <= set(ticks(messages))
+    assert not set(ticks(messages)) & set(range(66, 77))
 
 
 @pytest.mark.parametrize(

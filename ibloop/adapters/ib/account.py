@@ -172,6 +172,7 @@ class IbAccountWatch(IbSession):
         self._asking: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._open_orders: int | None = None
+        self._open_perm_ids = frozenset[int]()
         self._no_answer = False
 
     def values(self) -> AccountValues | None:
@@ -212,6 +213,10 @@ class IbAccountWatch(IbSession):
         """Return how many orders of the account worked by the last answer, ``None`` before it."""
         return self._open_orders
 
+    def open_perm_ids(self) -> frozenset[int]:
+        """Return the broker's own numbers of those orders."""
+        return self._open_perm_ids
+
     def ask_open_orders(self) -> None:
         """Ask which orders work, everybody's, unless a question is under way."""
         if not self.is_connected() or self._queries.is_open(OPEN_ORDERS) or self._no_answer:
@@ -237,7 +242,7 @@ class IbAccountWatch(IbSession):
         except QueryError as error:
             _log.info("guard.open_orders_unanswered", error=str(error))
             return
-        self._open_orders = len(found)
+        self._open_orders, self._open_perm_ids = len(found), frozenset(found)
         self.wake.set()
 
     def clock_skew_s(self) -> float:

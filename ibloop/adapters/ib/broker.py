@@ -18,7 +18,7 @@ from ibloop.adapters.ib.convert import broker_order_of, commission_of, decimal_o
 from ibloop.adapters.ib.lib import ExecutionFilter
 from ibloop.adapters.ib.outgoing import ib_order, order_id_of, stock
 from ibloop.adapters.ib.queries import QueryError, QueryTimeoutError
-from ibloop.adapters.ib.session import REQUEST_ID_FIRST, IbSession
+from ibloop.adapters.ib.session import NEXT_ID, REQUEST_ID_FIRST, IbSession
 from ibloop.adapters.ports import Clock
 from ibloop.core.events import (
     AccountReported,
@@ -85,10 +85,10 @@ class IbBroker(IbSession):
         return arrived
 
     def room(self) -> int:
-        """Return how many orders can be placed now without waiting in a queue.
+        """Return how many orders can be placed now, each written at once.
 
         45 messages in 1.05 s; 5 more are kept for cancels. Ask before journalling a send: an order
-        placed without room waits up to a second in this process, and cancels wait behind it.
+        placed without room is not sent at all.
         """
         if not self.is_connected():
             return 0
@@ -98,8 +98,8 @@ class IbBroker(IbSession):
         """Write one placeOrder with every field explicit.
 
         ``order.ib_order_id``, ``order.limit_price`` (for LMT) must be set.
-        Raises: NotSentError when the socket is known to be closed and nothing was written;
-        InvariantError for an order id that this object has placed before.
+        Raises: NotSentError when the socket is known to be closed, or there is no :meth:`room`, and
+        nothing was written; InvariantError for an order id that this object has placed before.
         """
         written = ib_order(order, self.account, ORDER_ID_MAX)
         contract = _contract(order, instrument)
@@ -116,6 +116,7 @@ class IbBroker(IbSession):
     def cancel(self, order: Order) -> None:
         """Ask for the cancellation of one order; the answer comes as events, or never.
 
+        It leaves before everything else that waits for room.
         On a closed socket nothing is written and no answer comes: the next evidence tells.
         """
         order_id = order_id_of(order, ORDER_ID_MAX)
@@ -227,6 +228,7 @@ class IbBroker(IbSession):
         ended = ev.completed_orders(rows, self.account)
         is_quiet = self._executed_live == executed and ev.nothing_filled((*working, *ended))
         executions = await self._ask_executions(silence_is_none=is_quiet)
+        ids = await self._ask(NEXT_ID, lambda c: c.reqIds(1), timeout_s)
         values = await self._ask_account_values()
         if self.unreadable_messages != unreadable:
             raise QueryError("a message of the gateway could not be read during the pass")
@@ -237,6 +239,7 @@ class IbBroker(IbSession):
             open_orders=working,
             completed_orders=ended,
             executions=executions,
+            next_order_id=ev.next_order_id(ids, ORDER_ID_MAX),
         )
 
     async def _ask_executions(self, *, silence_is_none: bool) -> tuple[Execution, ...]:

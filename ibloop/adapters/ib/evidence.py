@@ -1,4 +1,4 @@
-"""One pass over everything the broker knows: five questions, one after the other.
+"""One pass over everything the broker knows: six questions, one after the other.
 
 A pass in which any question failed says nothing (failed is not empty), with one exception that
 real gateways force on us: some leave reqExecutions unanswered when there is nothing to tell.
@@ -13,6 +13,7 @@ from typing import Any
 from ibloop.adapters.ib.account import SUMMARY_TAGS, Figures
 from ibloop.adapters.ib.convert import ENDED_STATUSES
 from ibloop.adapters.ib.queries import QueryError
+from ibloop.adapters.ib.session import NEXT_ID
 from ibloop.core.events import OrderReported
 from ibloop.core.model import ZERO, AccountValues, BrokerOrder, Moment
 
@@ -67,6 +68,13 @@ def completed_orders(rows: Sequence[BrokerOrder], account: str) -> tuple[BrokerO
     """Return today's ended orders of ``account``, each once."""
     found = {_key(row.perm_id, 0, 0): row for row in rows if row.account in {"", account}}
     return tuple(found.values())
+
+
+def next_order_id(rows: Sequence[int], order_id_max: int) -> int:
+    """Return the gateway's next order id. Raises: QueryError when no order can have it any more."""
+    if rows[-1] > order_id_max:
+        raise QueryError(f"{NEXT_ID}: expected an id up to {order_id_max}, was {rows[-1]}")
+    return rows[-1]
 
 
 def nothing_filled(orders: Sequence[BrokerOrder]) -> bool:

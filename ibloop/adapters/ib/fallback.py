@@ -64,8 +64,13 @@ class IbFallback(IbSession):
         except NotSentError:
             return False
         until_ns = self._clock.now().boottime_ns + int(SNAPSHOT_S_MAX * 1e9)
-        self._snapshots[number] = _Snapshot(Line(instrument), until_ns)
+        line = Line(instrument, self._kind_of(instrument.symbol))
+        self._snapshots[number] = _Snapshot(line, until_ns)
         return True
+
+    def _kind_of(self, _symbol: str) -> MarketDataType | None:
+        """Return the market data type that a snapshot has unless it says another, if known."""
+        return None
 
     def ask_history(self, instrument: Instrument) -> bool:
         """Ask for the last bar; return False when IB's limits leave no room for it now."""

@@ -36,9 +36,9 @@ _SIGNATURES: Final = (
     (Decoder, "priceSizeTick", ("self", "fields")),
 )
 _ATTRIBUTES: Final = ("_data", "_tcpDataProcessed", "conn", "decoder", "wrapper")
-_HANDLED: Final = (1, 2, 45, 46, 58)
+_HANDLED: Final = (1, 2, 45, 46)
 
-_PRICE, _SIZE, _GENERIC, _TEXT, _TYPE = (b"%d" % number for number in _HANDLED)
+_PRICE, _SIZE, _GENERIC, _TEXT = (b"%d" % number for number in _HANDLED)
 _PRICE_NAMES: Final = {
     b"%d" % number: (name, SIZE_BESIDE.get(name))
     for number, name in PRICES.items()
@@ -184,7 +184,7 @@ class FastReceiver:
         return offset
 
     def _take_seldom(self, fields: list[bytes]) -> None:
-        """Take a time, a halt or a kind of data. Raises: KeyError, ValueError when it is none."""
+        """Take a time or a halt. Raises: KeyError, ValueError when it is none."""
         kind = fields[0]
         if kind == _TEXT:
             _, _, key, tick, text, _ = fields
@@ -200,11 +200,6 @@ class FastReceiver:
             if tick != _HALTED_TICK:
                 raise KeyError(tick)
             line.take_generic(HALTED, float(value or 0))
-        elif kind == _TYPE:
-            _, _, key, number, _ = fields
-            line = self._lines[key]
-            if not line.take_type(int(number)):
-                return
         else:
             raise KeyError(kind)
         self._changed[line.instrument.symbol] = None

@@ -7,11 +7,15 @@ because a gateway leaves one question unanswered.
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+from ibloop.adapters.ib.pace import SEND_WINDOW_S, SENDS_MAX, SENDS_URGENT, Lane, Pace
+from ibloop.adapters.ports import NotSentError
 
 
 @contextmanager
@@ -67,39 +71,88 @@ with _event_loop_for_import(), _numpy_left_out():
     from ib_insync.connection import Connection
     from ib_insync.decoder import Decoder
 
-SENDS_MAX = 50
-"""Messages in any ``SEND_WINDOW_S``. IB refuses the 51st in a second (error 100)."""
+_LANES = {"3": Lane.ORDER, "4": Lane.URGENT, "58": Lane.URGENT}
+"""By the number a message begins with: placeOrder, cancelOrder, reqGlobalCancel. Others ask."""
 
-SEND_WINDOW_S = 1.05
-"""A window of exactly 1 s lets a 51st message into a sliding second of the gateway's clock."""
 
-SENDS_URGENT = 5
-"""Sends of each window that :meth:`PacedClient.room` keeps back for cancels."""
+@dataclass(slots=True, eq=False)
+class _Message:
+    """A message for the gateway; ``has_left`` is there for one that has to wait."""
+
+    text: str
+    has_left: asyncio.Future[None] | None = None
 
 
 class PacedClient(Client):
-    """The socket client, kept under the gateway's message limit.
+    """The socket client; its messages leave in the order and at the pace of ``pace``.
 
-    What exceeds the limit waits in the client's queue, first in first out; whoever asks
-    :meth:`room` before sending never meets that queue and leaves cancels their own slots.
+    ``unsent`` belongs to the message given last, ``None`` when that one left at once: done when it
+    has left, cancelled when the connection ends before. Who cancels it takes the message back.
     """
 
-    MaxRequests = SENDS_MAX
-    RequestsInterval = SEND_WINDOW_S  # type: ignore[assignment]  # declared by its default, 1
+    MaxRequests = 0
+    """The library's own throttle is off: in it a cancel waits behind everything else."""
 
     def __init__(self, wrapper: Any) -> None:
         """Call the methods of ``wrapper`` that are named like IB's callbacks."""
+        self._pace = Pace[_Message]()
+        self._timer: asyncio.TimerHandle | None = None
+        self.unsent: asyncio.Future[None] | None = None
         super().__init__(wrapper)  # type: ignore[no-untyped-call]
 
+    def reset(self) -> None:
+        """Forget the connection, as the library does at its end: what waits is never written."""
+        super().reset()  # type: ignore[no-untyped-call]
+        given_up, self._pace = self._pace.waiting(), Pace()
+        self._set_timer(None)
+        for message in given_up:
+            if message.has_left is not None:
+                message.has_left.cancel()
+
+    def sendMsg(self, msg: str) -> None:  # noqa: N802 - the method of the library it replaces
+        """Write a message now or in its turn. Raises: NotSentError for an order without room."""
+        loop = asyncio.get_running_loop()
+        message = _Message(msg)
+        lane = _LANES.get(msg.partition("\0")[0], Lane.QUESTION)
+        leaving = self._pace.give(lane, message, loop.time())
+        if leaving is None:
+            raise NotSentError(
+                f"no room: a gateway takes {SENDS_MAX} messages in {SEND_WINDOW_S:g} s, "
+                f"{SENDS_URGENT} of them kept for cancels"
+            )
+        if message not in leaving:
+            message.has_left = loop.create_future()
+        self.unsent = message.has_left
+        self._put(leaving)
+
     def room(self, now: float) -> int:
-        """Return how many ordinary messages can be written now; ``now`` by the loop's clock."""
-        recent = sum(1 for sent in self._timeQ if now - sent <= SEND_WINDOW_S)
-        return max(0, SENDS_MAX - SENDS_URGENT - recent - len(self._msgQ))
+        """Return how many orders can be written now; ``now`` by the loop's clock."""
+        return self._pace.room(now)
 
     def is_writable(self) -> bool:
         """Return whether the socket is not yet known to be closed."""
         transport: Any = self.conn.transport
         return bool(self.isReady()) and transport is not None and not transport.is_closing()
+
+    def _put(self, leaving: Iterable[_Message]) -> None:
+        """Write messages whose turn it is, and wait for that of the next one."""
+        for message in leaving:
+            told = message.has_left
+            if told is None or not told.cancelled():
+                self.conn.sendMsg(self._prefix(message.text.encode()))  # type: ignore[no-untyped-call]
+            if told is not None and not told.done():
+                told.set_result(None)
+        self._set_timer(self._pace.next_at(asyncio.get_running_loop().time()))
+
+    def _set_timer(self, at: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if at is not None:
+            self._timer = asyncio.get_running_loop().call_at(at, self._put_due)
+
+    def _put_due(self) -> None:
+        self._put(self._pace.due(asyncio.get_running_loop().time()))
 
 
 __all__ = [

@@ -15,6 +15,9 @@ from ibloop.core.invariant import invariant
 Key: TypeAlias = str | int
 """A kind of question (``str``), or the request id of one that carries an id."""
 
+Unsent: TypeAlias = asyncio.Future[None] | None
+"""Of a request that has to wait its turn: done when it has left. ``None`` if it left at once."""
+
 
 class QueryError(Exception):
     """A question that was refused, cut off or not answered in time: it says nothing at all."""
@@ -68,24 +71,30 @@ class Queries:
             self.refuse(key, reason)
 
     async def ask(
-        self, key: Key, name: str, send: Callable[[], None], timeout_s: float
+        self, key: Key, name: str, send: Callable[[], Unsent], timeout_s: float
     ) -> list[Any]:
         """Ask, wait for the end of the answer and return its rows.
 
-        Args: ``send`` writes the request; ``name`` is for messages; ``timeout_s`` in seconds.
+        Args: ``send`` writes the request; ``name`` is for messages; ``timeout_s`` in seconds from
+        when the request has left: until then the gateway cannot have missed anything.
         Raises: QueryTimeoutError; QueryError when refused or cut off.
         """
         invariant(key not in self._open, f"{name} is already under way")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         rows: list[Any] = []
         self._open[key] = (future, rows)
+        unsent: Unsent = None
         try:
-            send()
+            unsent = send()
+            if unsent is not None:
+                await asyncio.wait({unsent, future}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
             raise QueryTimeoutError(f"{name}: no answer within {timeout_s:g} s", rows) from None
         except NotSentError as error:
             raise QueryError(f"{name}: {error}") from None
         finally:
+            if unsent is not None:
+                unsent.cancel()
             del self._open[key]
         return rows

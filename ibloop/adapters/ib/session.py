@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ibloop.adapters.ib.errors import GatewaySilentError, WrongAccountError
 from ibloop.adapters.ib.handshake import Handshake, close
 from ibloop.adapters.ib.lib import PacedClient
-from ibloop.adapters.ib.queries import Queries, QueryError, QueryTimeoutError
+from ibloop.adapters.ib.queries import Queries, QueryError, QueryTimeoutError, Unsent
 from ibloop.adapters.ports import Clock, NotSentError
-from ibloop.core.binding import port_problem
+from ibloop.core.binding import Endpoint, port_problem
 from ibloop.core.invariant import invariant
 from ibloop.core.model import Moment
 from ibloop.errors import ConfigError, GatewayUnavailableError
@@ -44,6 +44,7 @@ CODE_INVALID_REQUEST = 321
 CODE_UNREADABLE = 0
 """Our own code in ``ErrorReported``: a message of the gateway could not be decoded and is lost."""
 
+NEXT_ID = "reqIds"
 _TIME = "reqCurrentTime"
 
 _IGNORED = (
@@ -74,6 +75,7 @@ class IbSession:
         self._client: Any = None
         self._handshake: Handshake | None = None
         self._is_open = False
+        self._endpoint: Endpoint | None = None
         self._next_valid_id = 0
         self._proof: Moment | None = None
         self._skew_s: float | None = None
@@ -151,6 +153,13 @@ class IbSession:
                     f"answer ({error}); is its login complete?"
                 ) from None
 
+    def endpoint(self) -> Endpoint | None:
+        """Return where the connection in use has led; ``None`` while there is none.
+
+        ``port`` may be another one already: it is where the next connection goes.
+        """
+        return self._endpoint if self._is_open else None
+
     def clock_skew_s(self) -> float | None:
         """Return by how many seconds our clock is ahead of the gateway's, as far as is proven.
 
@@ -184,8 +193,12 @@ class IbSession:
     def _packet_processed(self) -> None:
         """Do what is done once per packet rather than once per message."""
 
-    def _write(self, send: Callable[[Any], None]) -> None:
-        """Write one message; raise NotSentError when the socket is known to be closed."""
+    def _write(self, send: Callable[[Any], None]) -> Unsent:
+        """Write one message, now or in its turn; return what tells when it leaves, if later.
+
+        Raises: NotSentError when the socket is known to be closed, or when it is an order and the
+        gateway's message limit leaves no room for it: not one byte has left or will.
+        """
         client = self._client
         if client is None or not client.is_writable():
             raise NotSentError(f"not connected to {self.host}:{self.port}")
@@ -193,6 +206,8 @@ class IbSession:
             send(client)
         except ConnectionError as error:
             raise NotSentError(str(error)) from error
+        unsent: Unsent = client.unsent
+        return unsent
 
     async def _ask(self, kind: str, send: Callable[[Any], None], timeout_s: float) -> list[Any]:
         """Ask a question without an id and return its rows.
@@ -243,6 +258,7 @@ class IbSession:
                 f"{REQUEST_ID_FIRST}; reset the API order id sequence in its settings"
             )
         client.updateReqId(REQUEST_ID_FIRST)
+        self._endpoint = Endpoint(managed[0], client.port)
 
     async def _keep_proving(self) -> None:
         while True:
@@ -251,13 +267,24 @@ class IbSession:
             if self._prove_lock.locked() or asked_s_ago < PROOF_SPACING_S:
                 continue
             try:
-                self._ask_time()
+                unsent = self._ask_time()
             except NotSentError:
                 # The end of the connection is reported where it is noticed.
                 return
+            if unsent is not None:
+                await asyncio.wait({unsent})
 
-    def _ask_time(self) -> None:
-        self._write(lambda client: client.reqCurrentTime())
+    def _ask_time(self) -> Unsent:
+        unsent = self._write(lambda client: client.reqCurrentTime())
+        if unsent is None:
+            self._time_has_left()
+        else:
+            unsent.add_done_callback(self._time_has_left)
+        return unsent
+
+    def _time_has_left(self, unsent: Unsent = None) -> None:
+        if unsent is not None and unsent.cancelled():
+            return
         self._time_asked_at = asyncio.get_running_loop().time()
 
     def _lost(self, reason: str) -> None:
@@ -277,6 +304,8 @@ class IbSession:
 
     def _on_next_valid_id(self, order_id: int) -> None:
         self._next_valid_id = order_id
+        self._queries.add(NEXT_ID, order_id)
+        self._queries.end(NEXT_ID)
 
     def _on_current_time(self, seconds: int) -> None:
         self._proof = self._clock.now()

@@ -2,7 +2,7 @@
 
 Live and delayed ticks have different numbers and tell the same things; which of the two a line
 carries is its market data type, which a delayed tick tells as well as the message that names it.
-Tick numbers: IB's "Available Tick Types".
+Until one of them has, the data counts as the worst kind. Tick numbers: IB's "Available Tick Types".
 
 A tick costs what it takes to note it. Numbers become decimals when the state is asked for, which
 is once per packet however many ticks it held, and only those that arrived since the last time.
@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from ibloop.core.model import Instrument, MarketDataType
-from ibloop.core.quotes import TickState
+from ibloop.core.quotes import TickState, is_worse
 
 _LIVE_PRICES = {1: "bid", 2: "ask", 4: "last", 6: "high", 7: "low", 9: "close", 14: "open"}
 _DELAYED_PRICES = {66: "bid", 67: "ask", 68: "last", 72: "high", 73: "low", 75: "close", 76: "open"}
@@ -59,25 +59,29 @@ _TYPES: Final = {
 class Line:
     """The present state of one instrument. Each ``take_*`` returns whether the tick was of use.
 
-    ``news`` holds the numbers that arrived since the last :meth:`state`, as IB sent them;
-    ``news_time`` the digits of the last trade's time, at most ten of them. The fast receive path
-    writes both without a call.
+    ``kind`` is the market data type that was told, ``None`` before. ``news`` holds the numbers that
+    arrived since the last :meth:`state`, as IB sent them; ``news_time`` the digits of the last
+    trade's time, at most ten of them. The fast receive path writes both without a call.
     """
 
-    __slots__ = ("_event_time", "_halted", "_numbers", "_type", "instrument", "news", "news_time")
+    __slots__ = ("_event_time", "_halted", "_numbers", "instrument", "kind", "news", "news_time")
 
-    def __init__(self, instrument: Instrument) -> None:
-        """Begin with nothing known."""
+    def __init__(self, instrument: Instrument, kind: MarketDataType | None = None) -> None:
+        """Begin with nothing known, except perhaps the market data type."""
         self.instrument = instrument
         self.news: dict[str, float] = {}
         self.news_time: bytes | None = None
         self._numbers: dict[str, Decimal | None] = dict.fromkeys(_NUMBERS)
         self._halted: bool | None = None
         self._event_time: datetime | None = None
-        self._type = MarketDataType.LIVE
+        self.kind = kind
 
     def take_price(self, tick_type: int, price: float, size: float) -> bool:
-        """Take a price and the size beside it; -1, 0 and NaN mean that there is none."""
+        """Take a price and the size beside it; -1, 0 and NaN mean that there is none.
+
+        Each for itself: a price beside a size of 0 stands. An index has no size, and IB cuts the
+        size of less than a share to 0 (warning 2176); where there is no quote the price is -1.
+        """
         name = PRICES.get(tick_type)
         if name is None:
             return False
@@ -113,24 +117,38 @@ class Line:
         return True
 
     def take_type(self, number: int) -> bool:
-        """Take the market data type, IB's 1 to 4."""
-        if number not in _TYPES:
+        """Take the market data type, IB's 1 to 4; return whether what is known became worse by it.
+
+        It is no price, and proves none: the gateway names the type of a line at once, also of one
+        that will carry nothing. What was of a worse kind does not become better by the word.
+        """
+        kind = _TYPES.get(number)
+        if kind is None:
             return False
-        if self._type in _LATE and _TYPES[number] not in _LATE:
-            # What was delayed does not become live because other ticks will be.
-            for name in _OF_THE_MOMENT:
-                self.news.pop(name, None)
-                self._numbers[name] = None
-        self._type = _TYPES[number]
-        return True
+        old, self.kind = self.kind, kind
+        if old is None or kind is old:
+            return False
+        if is_worse(kind, old):
+            return self._knows_numbers()
+        for name in _OF_THE_MOMENT:
+            self.news.pop(name, None)
+            self._numbers[name] = None
+        return False
 
     def _note_delay(self, tick_type: int) -> None:
         """Call the line delayed with its first delayed tick, which may come before the word."""
-        if tick_type in DELAYED and self._type not in _LATE:
-            self._type = MarketDataType.DELAYED
+        if tick_type in DELAYED and self.kind not in _LATE:
+            self.kind = MarketDataType.DELAYED
+
+    def _knows_numbers(self) -> bool:
+        return bool(self.news) or any(value is not None for value in self._numbers.values())
+
+    def is_untold(self) -> bool:
+        """Return whether the gateway has said nothing of the line, not even its type."""
+        return self.kind is None and not self._knows_numbers()
 
     def state(self) -> TickState:
-        """Return everything known, merged; missing is ``None``."""
+        """Return everything known, merged; missing is ``None``, an untold type the worst."""
         for name, number in self.news.items():
             self._numbers[name] = _positive(number)
         self.news.clear()
@@ -141,7 +159,7 @@ class Line:
         return TickState(
             symbol=instrument.symbol,
             con_id=instrument.con_id,
-            market_data_type=self._type,
+            market_data_type=self.kind or MarketDataType.DELAYED_FROZEN,
             event_time=self._event_time,
             halted=self._halted,
             currency=instrument.currency,

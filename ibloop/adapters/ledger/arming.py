@@ -33,6 +33,7 @@ _COLUMNS = (
     "notional_usd_max",
     "runs_max",
     "order_id_floor",
+    "universe_hash",
 )
 _INSERT = insert_sql("arming", _COLUMNS)
 _SELECT = select_sql("arming", ("arming_id", *_COLUMNS))
@@ -49,6 +50,7 @@ class Wanted:
     account: str
     term: Term
     config_hash: str
+    universe_hash: str
     build: str
     notional_usd_max: Decimal
     runs_max: int
@@ -75,6 +77,7 @@ def arm(tx: Tx, wanted: Wanted, actor: str, now: datetime) -> int:
             "notional_usd_max": decimal_text(wanted.notional_usd_max),
             "runs_max": wanted.runs_max,
             "order_id_floor": max_ib_order_id(tx.db),
+            "universe_hash": wanted.universe_hash,
         },
     )
     payload = {
@@ -83,6 +86,7 @@ def arm(tx: Tx, wanted: Wanted, actor: str, now: datetime) -> int:
         "notional_usd_max": wanted.notional_usd_max,
         "runs_max": wanted.runs_max,
         "config_hash": wanted.config_hash,
+        "universe_hash": wanted.universe_hash,
         "build": wanted.build,
     }
     audit.append(tx, actor, "live.armed", str(arming_id), payload, now=now)
@@ -106,11 +110,24 @@ def current(db: Connection) -> Arming | None:
 
 
 def why_not(
-    db: Connection, now: Moment, *, account: str, config_hash: str, build: str, run_id: str | None
+    db: Connection,
+    now: Moment,
+    *,
+    account: str,
+    config_hash: str,
+    universe_hash: str | None,
+    build: str,
+    run_id: str | None,
 ) -> str | None:
     """Return why nothing may be sent live for this run (``None``: a new one), else ``None``."""
     return why_unarmed(
-        current(db), now, account=account, config_hash=config_hash, build=build, run_id=run_id
+        current(db),
+        now,
+        account=account,
+        config_hash=config_hash,
+        universe_hash=universe_hash,
+        build=build,
+        run_id=run_id,
     )
 
 
@@ -135,6 +152,7 @@ def _arming(db: Connection, row: Row) -> Arming:
             Moment(parse_time(row["expires_at"]), row["expires_boottime_ns"], row["boot_id"])
         ),
         config_hash=row["config_hash"],
+        universe_hash=row["universe_hash"],
         build=row["build"],
         notional_usd_max=parse_decimal(row["notional_usd_max"]),
         runs_max=row["runs_max"],

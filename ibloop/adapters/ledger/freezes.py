@@ -111,6 +111,12 @@ def released_since(db: Connection, moment: datetime, by_other_than: str) -> froz
     return frozenset(str(row[0]) for row in found)
 
 
+def last_cleared_at(db: Connection, symbol: str) -> datetime | None:
+    """Return when a freeze of this symbol was last lifted, ``None`` if never."""
+    found = db.execute("SELECT max(cleared_at) FROM freezes WHERE symbol = ?", (symbol,))
+    return optional(parse_time, found.fetchone()[0])
+
+
 def recorded_fills(db: Connection, bases: Collection[str], since: datetime) -> dict[str, Recorded]:
     """Return by base the fills of these executions and of all executed at or after ``since``."""
     found = db.execute(

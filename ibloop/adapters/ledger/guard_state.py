@@ -23,6 +23,8 @@ from ibloop.adapters.ledger.values import (
     select_sql,
     time_text,
 )
+from ibloop.core.model import ZERO
+from ibloop.core.risk.table import MARKET_DATA_ERROR
 
 _COLUMNS = (
     "trade_date",
@@ -142,6 +144,29 @@ def order_failures(db: Connection, since: datetime) -> int:
         (time_text(since),),
     )
     return int(found.fetchone()[0])
+
+
+def data_refusals(db: Connection, since: datetime) -> int:
+    """Return how many orders were refused at or after ``since`` for want of good market data."""
+    found = db.execute(
+        "SELECT count(*) FROM trade_orders WHERE status = 'rejected' AND reject_source = 'ibloop'"
+        " AND reject_code = ? AND updated_at >= ?",
+        (MARKET_DATA_ERROR, time_text(since)),
+    )
+    return int(found.fetchone()[0])
+
+
+def gone_usd(db: Connection, trade_date: date, since: datetime | None) -> Decimal:
+    """Return what went out on a date without an execution, USD, as far as rows tell.
+
+    ``since``: later than that only.
+    """
+    found = db.execute(
+        "SELECT json_extract(detail, '$.flow_usd') FROM trade_guard_state WHERE trade_date = ?"
+        " AND evaluated_at > ? AND json_extract(detail, '$.flow_usd') LIKE '-%'",
+        (trade_date.isoformat(), "" if since is None else time_text(since)),
+    )
+    return -sum((parse_decimal(row[0]) for row in found), ZERO)
 
 
 def _guard_row(row: Row) -> GuardRow:

@@ -85,9 +85,15 @@ def listing(db: Connection, limit: int) -> tuple[Halt, ...]:
     )
 
 
-def level(db: Connection) -> HaltLevel | None:
-    """Return the severest level that stands, ``None`` when nothing is halted."""
-    found = db.execute("SELECT DISTINCT level FROM halts WHERE cleared_at IS NULL")
+def level(db: Connection, source: str | None = None) -> HaltLevel | None:
+    """Return the severest level that stands, ``None`` when nothing is halted.
+
+    ``source``: of the halts that came from there only.
+    """
+    found = db.execute(
+        "SELECT DISTINCT level FROM halts WHERE cleared_at IS NULL AND source = ifnull(?, source)",
+        (source,),
+    )
     return max((HaltLevel(row[0]) for row in found), key=HALT_ORDER.index, default=None)
 
 
@@ -124,12 +130,14 @@ def last_cleared_at(db: Connection) -> datetime | None:
     return optional(parse_time, db.execute("SELECT max(cleared_at) FROM halts").fetchone()[0])
 
 
-def cleared_count(db: Connection) -> int:
-    """Return how many halts people ever cleared: it grows with each resume, whatever the clock."""
-    found = db.execute(
-        "SELECT count(*) FROM halts WHERE cleared_at IS NOT NULL AND cleared_by <> 'guard'"
-    )
-    return int(found.fetchone()[0])
+def resumed_reasons(db: Connection) -> tuple[str, ...]:
+    """Return the reasons of all halts of the guard that people ever cleared, in any order.
+
+    Their number grows with each resume, whatever the clock. What anybody else has halted is not
+    among them: that a person pauses and goes on says nothing about a loss.
+    """
+    found = db.execute("SELECT reason FROM halts WHERE source = 'guard' AND cleared_by <> 'guard'")
+    return tuple(str(row[0]) for row in found)
 
 
 def _halt(row: Row) -> Halt:

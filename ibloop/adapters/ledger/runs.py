@@ -36,8 +36,10 @@ __all__ = [
     "find_key",
     "insert",
     "listing",
+    "lower_cash",
     "move",
     "plan_lines",
+    "queued",
     "requeue",
     "restate",
     "set_basis",
@@ -160,6 +162,12 @@ def listing(db: Connection, limit: int, status: RunState | None = None) -> tuple
     return tuple(_run(row) for row in found)
 
 
+def queued(db: Connection, limit: int) -> tuple[Run, ...]:
+    """Return the first ``limit`` queued runs in the order in which they are claimed."""
+    where = "WHERE status = 'queued' ORDER BY created_at, rowid LIMIT ?"
+    return tuple(_run(row) for row in db.execute(f"{_SELECT} {where}", (limit,)))
+
+
 def examined_seq(db: Connection) -> int:
     """Return the number in the audit log up to which every promise has been asked; 0 for none.
 
@@ -198,23 +206,11 @@ def claim_next(tx: Tx, now: datetime, actor: str) -> Run | None:
     """
     if active(tx.db):
         return None
-    row = tx.execute(
-        "SELECT run_id FROM trade_runs WHERE status = 'queued' ORDER BY created_at, rowid LIMIT 1"
-    ).fetchone()
-    if row is None:
-        return None
-    run_id: str = row["run_id"]
-    won = move(
-        tx,
-        run_id,
-        RunState.QUEUED,
-        RunState.PREPARING,
-        reason=None,
-        detail="",
-        now=now,
-        actor=actor,
-    )
-    return find(tx.db, run_id) if won else None
+    for run in queued(tx.db, 1):
+        moved = (run.run_id, run.status, RunState.PREPARING)
+        if move(tx, *moved, reason=None, detail="", now=now, actor=actor):
+            return find(tx.db, run.run_id)
+    return None
 
 
 def move(
@@ -334,6 +330,16 @@ def set_basis(
         "cash_usd": cash_usd,
     }
     audit.append(tx, actor, "run.basis_set", run_id, payload, now=now)
+
+
+def lower_cash(tx: Tx, run_id: str, cash_usd: Decimal, now: datetime, actor: str) -> None:
+    """Let a run start from less cash than it was planned with: some of it has gone since."""
+    changed = tx.execute(
+        "UPDATE trade_runs SET cash_usd = ?, updated_at = ? WHERE run_id = ?",
+        (decimal_text(cash_usd), time_text(now), run_id),
+    )
+    invariant(changed.rowcount == 1, f"no run {run_id}")
+    audit.append(tx, actor, "run.cash_lowered", run_id, {"cash_usd": cash_usd}, now=now)
 
 
 def _update(

@@ -83,9 +83,11 @@ class QuoteReader:
         if status not in SERVING:
             return Unusable(FileFault.STREAM_DOWN, f"the stream is {status}")
         if symbol not in symbols:
-            why = _told(document, symbol, "left_out", "refused_symbols")
-            text = f"the stream is not subscribed to {symbol}{why}"
-            return Unusable(FileFault.UNSUBSCRIBED, text)
+            unsubscribed = f"the stream is not subscribed to {symbol}"
+            if refused := _told(document, symbol, "refused_symbols"):
+                return Unusable(FileFault.REFUSED, unsubscribed + refused)
+            why = _told(document, symbol, "left_out")
+            return Unusable(FileFault.UNSUBSCRIBED, unsubscribed + why)
         why = _told(document, symbol, "refused_symbols", "degraded_symbols")
         return Unusable(FileFault.DEGRADED, f"the line is degraded{why}") if why else None
 

@@ -10,6 +10,7 @@ and what to do about it is one line of :data:`CHECKS`.
 
 from ibloop.core.risk.daytrades import DAY_TRADER_EQUITY_USD, DayTrades, Trade, count_day_trades
 from ibloop.core.risk.exposure import Exposure, Holding, exposure_of
+from ibloop.core.risk.funds import ACCOUNT_AGE_S_MAX, careful_equity, check_account_age
 from ibloop.core.risk.halts import halt_allows, reduces
 from ibloop.core.risk.limits import Limits
 from ibloop.core.risk.margin import check_margin
@@ -21,6 +22,7 @@ from ibloop.core.risk.table import CHECKS, GUARD_HALTED, MARKET_DATA_ERROR, Chec
 from ibloop.core.risk.verdict import Verdict, because, breaches, shown
 
 __all__ = [
+    "ACCOUNT_AGE_S_MAX",
     "CHECKS",
     "DAY_TRADER_EQUITY_USD",
     "GUARD_HALTED",
@@ -37,6 +39,8 @@ __all__ = [
     "Verdict",
     "because",
     "breaches",
+    "careful_equity",
+    "check_account_age",
     "check_margin",
     "check_order",
     "check_plan",

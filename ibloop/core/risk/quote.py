@@ -34,6 +34,18 @@ def _named(kind: str, con_id: int) -> str:
     return f"a {kind} quote of contract {con_id}"
 
 
+def _halt_word(halted: bool | None) -> str:
+    """Return what is known of a halt.
+
+    IB tells that a symbol is *not* halted only of some (those on a TWS watchlist), and of no
+    snapshot: to refuse what it does not tell would refuse nearly every order. A halt it does tell,
+    and a halted symbol has no ticks either: its quote ages, or has one side.
+    """
+    if halted is None:
+        return "unknown, taken as not halted"
+    return "halted" if halted else "not halted"
+
+
 def _verdicts(quote: Quote, con_id: int, now: Moment, limits: QuoteLimits) -> Iterator[Verdict]:
     kind = quote.market_data_type
     is_market = kind is MarketDataType.LIVE and quote.source is not QuoteSource.HISTORY
@@ -43,8 +55,7 @@ def _verdicts(quote: Quote, con_id: int, now: Moment, limits: QuoteLimits) -> It
     age_s = now.age_s(quote.received)
     in_time = -FUTURE_S_MAX <= age_s <= limits.quote_age_s_max
     yield Verdict("quote_age_s_max", round(age_s, 3), limits.quote_age_s_max, in_time)
-    halted = "halted" if quote.halted else "not halted"
-    yield Verdict("halted_symbol", halted, "not halted", not quote.halted)
+    yield Verdict("halted_symbol", _halt_word(quote.halted), "not halted", not quote.halted)
     middle = mid(quote)
     if middle is None or quote.bid is None or quote.ask is None:
         sides = f"bid {quote.bid}, ask {quote.ask}"

@@ -10,6 +10,7 @@ from ibloop.core.orders import Intent, commission_bound_usd
 from ibloop.core.quotes import mid
 from ibloop.core.risk.daytrades import DAY_TRADER_EQUITY_USD, DayTrades
 from ibloop.core.risk.exposure import Exposure, Holding
+from ibloop.core.risk.funds import check_account_age
 from ibloop.core.risk.halts import halt_allows, reduces
 from ibloop.core.risk.limits import Limits
 from ibloop.core.risk.order import check_order, weight
@@ -34,9 +35,12 @@ class SentOrder:
 class SendContext:
     """What is committed at the instant of a send.
 
-    ``holding`` is the position of the symbol with everything of it that still works; ``exposure``
-    is the whole book's, ``baseline`` what it was when the run was planned. ``cash_usd`` is what is
-    there for buys once every order already sent is paid for. ``quote_verdicts`` are
+    ``equity_usd`` is net liquidation at its most careful, ``planned_equity_usd`` what it was when
+    the run was planned, ``account_age_s`` how old the broker's figures are, ``None`` when one that
+    is needed is missing. ``holding`` is the position of the symbol with everything of it that still
+    works; ``exposure`` is the whole book's, ``baseline`` what it was when the run was planned.
+    ``cash_usd`` is what is there for buys once every order already sent is paid for.
+    ``quote_verdicts`` are
     :func:`~ibloop.core.risk.check_quote`'s on ``quote``; without any nothing leaves. ``recent``
     are today's orders of the symbol. ``day_trades`` is ``None`` where the limits ask for no count.
     """
@@ -44,6 +48,8 @@ class SendContext:
     now: datetime
     halt: HaltLevel | None
     equity_usd: Decimal
+    planned_equity_usd: Decimal
+    account_age_s: float | None
     holding: Holding
     exposure: Exposure
     baseline: Exposure
@@ -108,7 +114,8 @@ def check_send(
         *by_itself,
         *_price(limit_price, middle, instrument, limits),
         *_repetition(intent, context, limits),
-        *_counts(priced, context, limits),
+        *_counts(priced, context, limits, adds=adds),
+        *((check_account_age(context.account_age_s),) if adds else ()),
         *_cash(intent, limit_price, context, limits),
         *_caps(intent, context, limits, adds=adds),
         *_day_trades(intent, context, limits),
@@ -158,14 +165,21 @@ def _duplicate(intent: Intent, context: SendContext, window_s: float) -> Verdict
     return Verdict("duplicate_window_s", age_s, f"more than {window_s:g} s", age_s > window_s)
 
 
-def _counts(intent: Intent, context: SendContext, limits: Limits) -> Iterator[Verdict]:
+def _counts(
+    intent: Intent, context: SendContext, limits: Limits, *, adds: bool
+) -> Iterator[Verdict]:
+    """Yield the counts of the day and the run.
+
+    A loss makes every turnover a larger fraction of what is left: it must not keep anybody in.
+    """
     turnover = context.traded_today_usd + intent.quantity * intent.price
+    equity_usd = context.equity_usd if adds else context.planned_equity_usd
     for check, found, cap in (
         ("orders_per_run_max", Decimal(context.orders_this_run + 1), limits.orders_per_run_max),
         ("orders_per_day_max", Decimal(context.orders_today + 1), limits.orders_per_day_max),
         (
             "day_turnover_weight_max",
-            weight(turnover, context.equity_usd),
+            weight(turnover, equity_usd),
             limits.day_turnover_weight_max,
         ),
     ):

@@ -41,6 +41,8 @@ class Check:
 _O, _P, _S = Moment.ORDER, Moment.PLAN, Moment.SEND
 _MEND = "mend the targets or the limits"
 _LOWER = "lower the target or raise the limit"
+_FLATTEN = "to get out of positions see docs/how-to/flatten-the-account.md"
+_SIZE = f"{_LOWER}; {_FLATTEN}"
 _NO_TRADE = "see `ibloop status`; nothing is priced from this quote"
 
 _ALL = (
@@ -126,7 +128,7 @@ _ALL = (
         "order_value_usd_max",
         (_O, _S),
         "Value of one order at its worst price",
-        _LOWER,
+        _SIZE,
         "limits.order_value_usd_max",
         "10 % of the account",
         "USD",
@@ -135,7 +137,7 @@ _ALL = (
         "order_quantity_max",
         (_O, _S),
         "Shares of one order",
-        _LOWER,
+        _SIZE,
         "limits.order_quantity_max",
         "10 % of the account in the cheapest share",
         "shares",
@@ -176,7 +178,7 @@ _ALL = (
         "plan_turnover_weight_max",
         (_P,),
         "Value of all orders of a plan, buys and sells",
-        _MEND,
+        f"{_MEND}; {_FLATTEN}",
         "limits.plan_turnover_weight_max",
         "0.6",
     ),
@@ -184,7 +186,7 @@ _ALL = (
         "day_turnover_weight_max",
         (_P, _S),
         "Value of all orders of a day, whatever became of them",
-        "nothing more is sent today; mend the targets or the limits",
+        f"nothing more is sent today; {_MEND}; {_FLATTEN}",
         "limits.day_turnover_weight_max",
         "1.0",
     ),
@@ -231,10 +233,18 @@ _ALL = (
         "USD",
     ),
     Check(
+        "account_age_s_max",
+        (_S,),
+        "Seconds since the broker told cash and net liquidation; what only reduces does not ask",
+        "wait: they come every 15 s; if they do not, see `ibloop status`",
+        unit="s",
+    ),
+    Check(
         "cash_weight_min",
         (_S,),
         "What a buy can cost, against the cash that is there above the buffer",
-        "the sells that should have paid for it did not fill, or have not settled",
+        "the sells that should have paid for it did not fill, have not settled, or cash has left "
+        "the account: plan the run anew",
         "limits.cash_weight_min",
         "0.02",
         "USD",

@@ -7,13 +7,13 @@ from decimal import Decimal
 from functools import lru_cache
 
 from ibloop.adapters.calendar import session_days_back
-from ibloop.adapters.ledger import fills, freezes, orders, risk, runs
+from ibloop.adapters.ledger import account, fills, freezes, orders, risk, runs
 from ibloop.adapters.ledger.connection import Connection
 from ibloop.adapters.ledger.fills import Move
 from ibloop.adapters.ledger.runs import Run
 from ibloop.config import Config
 from ibloop.core.invariant import present
-from ibloop.core.model import ZERO, HaltLevel, Instrument, Order, Quote, Side
+from ibloop.core.model import ZERO, AccountValues, HaltLevel, Instrument, Order, Quote, Side
 from ibloop.core.orders import commission_bound_usd
 from ibloop.core.risk import (
     DAY_TRADER_EQUITY_USD,
@@ -24,11 +24,15 @@ from ibloop.core.risk import (
     SentOrder,
     Trade,
     Verdict,
+    careful_equity,
+    check_account_age,
     count_day_trades,
     exposure_of,
     holdings_of,
+    reduces,
 )
 from ibloop.core.sessions import day_start, trade_date
+from ibloop.daemons.executing.comparing import POSITION_LAG
 
 BUSINESS_DAYS = 5
 """Over how many days day trades are counted, today included (FINRA 4210)."""
@@ -73,12 +77,16 @@ class SendBook:
     """The figures that the limits are held against, inside one sending transaction.
 
     Nobody else can write meanwhile, so what the transaction itself journals is all that changes.
-    ``touched`` are the holdings that differ from the plan's, or are asked about.
+    ``touched`` are the holdings that differ from the plan's, or are asked about. ``equity_usd`` and
+    ``cash_usd`` are the more careful of the plan's and the broker's, ``account_age_s`` is how old
+    the broker's are, ``None`` when one that the limits need is missing.
     """
 
     now: datetime
     halt: HaltLevel | None
     equity_usd: Decimal
+    planned_equity_usd: Decimal
+    account_age_s: float | None
     cash_usd: Decimal
     plan: PlanBook
     touched: dict[str, Holding]
@@ -104,6 +112,8 @@ class SendBook:
             now=self.now,
             halt=self.halt,
             equity_usd=self.equity_usd,
+            planned_equity_usd=self.planned_equity_usd,
+            account_age_s=self.account_age_s,
             holding=self.touched[symbol],
             exposure=self.exposure,
             baseline=self.plan.exposure,
@@ -121,6 +131,17 @@ class SendBook:
     def is_paced(self, orders_per_second_max: int) -> bool:
         """Return whether the second that ends now has no room for one more order."""
         return self.sent_this_second >= orders_per_second_max
+
+    def hinders(self, order: Order) -> str | None:
+        """Return why an order has to wait for fresher figures; what only reduces never does.
+
+        Evidence brings them, and is collected all the time: waiting is enough.
+        """
+        one = self.touched[order.symbol]
+        if reduces(order.side, order.quantity + one.working(order.side), one.held):
+            return None
+        said = check_account_age(self.account_age_s)
+        return None if said.passed else str(said)
 
     def add(self, order: Order, middle: Decimal) -> None:
         """Count an order that this transaction has journalled; ``middle`` is its quote's."""
@@ -166,13 +187,17 @@ def read_book(
     exposure = plan.exposure.all_moved(
         (plan.holding(symbol, holding.price_usd), holding) for symbol, holding in touched.items()
     )
-    equity_usd = present(run.equity_usd, "equity of an executing run")
+    values = account.values(db)
+    planned_usd = present(run.equity_usd, "equity of an executing run")
+    equity_usd = careful_equity(planned_usd, values.net_liquidation if values else None)
     reserved = (_reserved_usd(o.remaining, o.price) for o in working if o.side is Side.BUY)
     return SendBook(
         now=now,
         halt=halt,
         equity_usd=equity_usd,
-        cash_usd=_cash_usd(run, plan, moves, config) - sum(reserved, ZERO),
+        planned_equity_usd=planned_usd,
+        account_age_s=_age_s(values, now, config),
+        cash_usd=_cash_usd(db, run, plan, moves, values, config) - sum(reserved, ZERO),
         plan=plan,
         touched=touched,
         exposure=exposure,
@@ -204,14 +229,75 @@ def _touched(
     return touched
 
 
-def _cash_usd(run: Run, plan: PlanBook, moves: Sequence[Move], config: Config) -> Decimal:
-    """Return the cash that buys may be paid from, before what is reserved for orders at work."""
+def _age_s(values: AccountValues | None, now: datetime, config: Config) -> float | None:
+    """Return how old the broker's figures are; ``None`` without one that the limits need."""
+    if values is None or (config.limits.settled_cash_only and values.settled_cash is None):
+        return None
+    return (now - values.as_of).total_seconds()
+
+
+def _cash_usd(
+    db: Connection,
+    run: Run,
+    plan: PlanBook,
+    moves: Sequence[Move],
+    values: AccountValues | None,
+    config: Config,
+) -> Decimal:
+    """Return the cash that buys may be paid from, before what is reserved for orders at work.
+
+    By the plan less what has been spent since, and by what the broker tells now: the smaller.
+    """
     cash_usd = present(run.cash_usd, "cash of an executing run")
     if not config.limits.settled_cash_only:
-        return cash_usd - _spent_usd(moves)
+        by_plan = cash_usd - _spent_usd(moves)
+        return by_plan if values is None else min(by_plan, _told_cash_usd(db, run, values))
     # What is sold today is paid tomorrow (T+1): only what is bought counts.
     settled_usd = plan.basis.settled_cash_usd or ZERO
-    return min(cash_usd, settled_usd) - _spent_usd([m for m in moves if m.signed_quantity > 0])
+    by_plan = min(cash_usd, settled_usd) - _spent_usd(_bought(moves))
+    if values is None or values.settled_cash is None:
+        return by_plan
+    settled = replace(values, total_cash=values.settled_cash)
+    told_usd = _told_cash_usd(db, run, settled, sells_pay=False)
+    return min(by_plan, told_usd, _told_cash_usd(db, run, values))
+
+
+def cash_gone_usd(db: Connection, run: Run) -> Decimal:
+    """Return how much less cash there is, by the broker, than the plan and its executions say.
+
+    Zero where there is not less, or no figure; USD.
+    """
+    values = account.values(db)
+    if values is None:
+        return ZERO
+    moves = fills.moves_after(db, present(run.baseline_at, "baseline"))
+    by_plan = present(run.cash_usd, "cash of a planned run") - _spent_usd(moves)
+    return max(by_plan - _told_cash_usd(db, run, values), ZERO)
+
+
+def _told_cash_usd(
+    db: Connection, run: Run, values: AccountValues, *, sells_pay: bool = True
+) -> Decimal:
+    """Return what the broker's figure for cash leaves, at the most that it can mean.
+
+    A figure can trail or run ahead of an execution by some seconds. One that close to it is taken
+    as if a buy were in it and a sale were not: counted twice it would refuse what can be paid. The
+    plan's own sum counts every execution, so nothing is missing from the smaller of the two.
+    """
+    baseline_at = present(run.baseline_at, "baseline")
+    earliest, latest = values.as_of - POSITION_LAG, values.as_of + POSITION_LAG
+    # A baseline from after the figure: the clock was set back, and nothing tells what is in it.
+    later = fills.moves_after(db, latest) if baseline_at <= latest else ()
+    sold = [
+        move
+        for move in fills.moves_after(db, max(earliest, baseline_at))
+        if sells_pay and move.signed_quantity < 0
+    ]
+    return values.total_cash - _spent_usd(_bought(later)) - _spent_usd(sold)
+
+
+def _bought(moves: Sequence[Move]) -> list[Move]:
+    return [move for move in moves if move.signed_quantity > 0]
 
 
 def _day_trades(

@@ -17,13 +17,14 @@ from ibloop.adapters.ledger.connection import Connection, Ledger, Tx
 from ibloop.adapters.ledger.mark import Mark
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.stamps import after, next_stamp
-from ibloop.adapters.ports import Broker, Clock, NotSentError, Quotes
+from ibloop.adapters.ports import Broker, Clock, Quotes
 from ibloop.config import Config
 from ibloop.core import events as ev
-from ibloop.core.lifecycle import ORDER_AT_BROKER, ORDER_NEVER_SENT, OrderEvent, OrderState
+from ibloop.core.lifecycle import ORDER_AT_BROKER, ORDER_NEVER_SENT, OrderState
 from ibloop.core.model import Evidence, Execution, HaltLevel, Instrument, Moment, Order
 from ibloop.core.recovery import REQUEST_FAILED_CODES, Refusal, hint, needs_evidence
 from ibloop.core.snapshot import is_ours
+from ibloop.daemons.executing.canceling import Canceler
 from ibloop.daemons.executing.evidence import Pass, Sync
 from ibloop.daemons.executing.lineage import Lineage
 from ibloop.daemons.executing.margin_desk import MarginDesk
@@ -45,7 +46,6 @@ PROOF_AGE_S_MAX = 3.0
 PATIENCE_S, PATIENCE = 5.0, timedelta(seconds=5)
 """For an order that should have been heard of, between two looks at it."""
 LINK_LOST, LINK_RESTORED = frozenset({1100, 1300, 2110}), frozenset({1101, 1102})
-WORKING = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 
 _log = log.get(__name__)
 
@@ -78,14 +78,14 @@ class OrderExecutor:
         self.rails = rails
         self._started = clock.now()
         self._judge = OrderJudge(config, self._started, ACTOR)
+        self._canceler = Canceler(ledger, broker, self._judge, clock, ACTOR)
         self._heard: set[ev.OrderReported] = set()
         self._costs: dict[str, ev.CommissionReported] = {}
         self._hold: str | None = None
         self._hold_until = 0
         self._link_up = True
         self._pass: Pass | None = None
-        self._passes = 0
-        self._rest_until_ns = 0
+        self._passes = self._rest_until_ns = 0
         self._wanted = False
         self.sync: Sync | None = None
         self.trouble: Trouble | None = None
@@ -172,43 +172,17 @@ class OrderExecutor:
         return self._sender.send(run, planned, self._ids.floor(), self._not_now)
 
     def cancel(self, doomed: Sequence[tuple[Order, str]]) -> bool:
-        """Ask the broker to cancel working orders, each for its reason, and journal it.
-
-        The bytes leave before the commit: a cancel that is asked for twice, or was not written
-        down, does no harm, and a kill must not wait for the disk. Returns False when there is
-        nobody to ask or nothing to cancel: a later step tries again.
-        """
-        if not doomed or not self._broker.is_connected():
-            return False
-        now, because = self._clock.now(), dict[str, str]()
-        with self._ledger.transaction() as tx:
-            places = orders.places_of(tx.db, [order.client_order_id for order, _ in doomed])
-            for order, why in doomed:
-                ref = order.client_order_id
-                if ref in places and places[ref][0] in WORKING and order.ib_order_id is not None:
-                    self._ask_cancel(order)
-                    self._judge.note_cancel(ref, now)
-                    orders.apply(tx, ref, OrderEvent.ASK_CANCEL, now=now.utc, actor=ACTOR)
-                    because[ref] = why
-        if because:
-            self._wanted = True
-            _log.info("orders.cancel_asked", because=because)
-        return bool(because)
-
-    def _ask_cancel(self, order: Order) -> None:
-        try:
-            self._broker.cancel(order)
-        except NotSentError as error:
-            # The next evidence shows the order working, and it is asked for again.
-            ref = order.client_order_id
-            _log.warning("order.cancel_not_sent", client_order_id=ref, error=str(error))
+        """Ask the broker to cancel working orders, each for its reason; return whether it was."""
+        asked = self._canceler.cancel(doomed)
+        self._wanted |= asked
+        return asked
 
     def cancel_revived(self) -> bool:
         """Ask the broker once a collection to cancel what has ended, by the ledger, and works."""
         revived, self._revived = self._revived, ()
         for order in revived:
             if self._broker.is_connected() and order.ib_order_id is not None:
-                self._ask_cancel(order)
+                self._canceler.ask(order)
                 _log.warning("order.revived", client_order_id=order.client_order_id)
         return bool(revived)
 
@@ -378,6 +352,7 @@ class OrderExecutor:
         ended, self._pass = self._pass, None
         if ended is None or ended.is_void:
             return
+        self._ids.heard(evidence.next_order_id or 0)
         stored_at = self._stamp(now)
         ours = [e for e in evidence.executions if e.account == self._config.account]
         fills.record_all(tx, ours, stored_at, ACTOR)

@@ -150,7 +150,8 @@ class OrderSender:
                 if waiting is not None:
                     break
                 order = present(row, f"planned order {ref}").order
-                waiting = permit.hinders(order, book.held(order.symbol))
+                held = book.held(order.symbol)
+                waiting = permit.hinders(order, held) or book.hinders(order)
                 if waiting is not None:
                     break
                 offer = self._offer(order, quotes.get(order.symbol))

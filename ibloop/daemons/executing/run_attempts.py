@@ -14,7 +14,7 @@ from ibloop.core.invariant import invariant, present
 from ibloop.core.lifecycle import RunReason, RunState
 from ibloop.core.model import BrokerOrder, Order
 from ibloop.core.orders import Plan, changing_sides
-from ibloop.core.outcome import Outcome, rejections_in_a_row
+from ibloop.core.outcome import Outcome
 from ibloop.core.planning import Bar, without_settled
 from ibloop.core.retrying import (
     NOT_RETRIED,
@@ -69,6 +69,12 @@ class RunAttempts:
         touched = touched_symbols(foreign, (), self._config.account)
         return bars | {symbol: Bar(FOREIGN_TRADE, why) for symbol, why in touched.items()}
 
+    def untraded(self, run: Run, foreign: Sequence[BrokerOrder]) -> frozenset[str]:
+        """Return the symbols of which a claimed run sends nothing, whatever their prices are."""
+        retried = run.deadline_at is not None
+        settled = self._left(run, run.attempt - 1).settled if retried else ()
+        return frozenset((*settled, *self.barred(run, foreign)))
+
     def touched(self, run: Run, foreign: Sequence[BrokerOrder]) -> dict[str, str]:
         """Return the symbols that somebody else trades while the run is under way, and how."""
         executed = fills.foreign_symbols_after(
@@ -91,14 +97,11 @@ class RunAttempts:
             return False
         if orders.one_unknown(self._ledger.db) is not None:
             return False
-        listed = [row.order for row in rows]
-        if rejections_in_a_row(listed) >= self._config.limits.rejections_in_a_row_max:
-            return False
         return wants_retry(
             self._config.retry,
             end.status,
             self._left(run, run.attempt),
-            attempt_end=max(order.good_till for order in listed),
+            attempt_end=max(row.order.good_till for row in rows),
             deadline=present(run.deadline_at, "deadline"),
             now=now,
         )

@@ -16,7 +16,8 @@ from ibloop.core.lifecycle import (
     RunState,
 )
 from ibloop.core.retrying import CANCELED_BY_OPERATOR
-from ibloop.daemons.executing.order_executor import WORKING, OrderExecutor
+from ibloop.daemons.executing.canceling import WORKING
+from ibloop.daemons.executing.order_executor import OrderExecutor
 from ibloop.daemons.executing.run_attempts import CANCEL_ORDER
 from ibloop.daemons.executing.run_moves import abandon, move_run, refuse
 

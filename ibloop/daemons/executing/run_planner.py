@@ -1,6 +1,6 @@
 """Planning a claimed run: the broker's truth and fresh quotes in, written orders out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -14,6 +14,7 @@ from ibloop.core.invariant import present
 from ibloop.core.model import ZERO, Evidence, Instrument, Moment, Order, Quote, Side
 from ibloop.core.orders import Plan, PlanRules, Price, build_plan, wave
 from ibloop.core.planning import Bar, OrderTerms, Planned, planned_orders
+from ibloop.core.quote_wait import is_hopeless, may_come
 from ibloop.core.quotes import mid
 from ibloop.core.risk import Moment as RiskMoment
 from ibloop.core.risk import Verdict, breaches, check_plan
@@ -62,6 +63,29 @@ class RunPlanner:
                 price_collar_fraction=limits.price_collar_fraction,
             ),
         )
+
+    def awaited(
+        self,
+        snapshot: Mapping[str, object],
+        evidence: Evidence,
+        now: Moment,
+        untraded: Collection[str] = (),
+    ) -> tuple[str, ...]:
+        """Return the symbols without a usable price that time may still bring one, sorted.
+
+        Of what is wanted or held and may be traded, but for ``untraded``.
+        """
+        wanted = {t.symbol for t in snapshot_targets(snapshot) if t.weight}
+        held_as = {p.symbol: p.con_id for p in evidence.positions if p.quantity}
+        con_ids = {
+            symbol: self._instruments[symbol].con_id
+            for symbol in (wanted | held_as.keys()) - set(untraded)
+            if symbol in self._instruments
+        }
+        symbols = sorted(s for s, con_id in con_ids.items() if held_as.get(s, con_id) == con_id)
+        quotes, limits = self._quotes.read(symbols), self._config.quotes
+        missing = (s for s in symbols if may_come(quotes.get(s), con_ids[s], now, limits))
+        return tuple(s for s in missing if not is_hopeless(self._quotes.explain(s)))
 
     def _price(self, symbol: str, held_as: int | None, quote: Quote | None, now: Moment) -> Price:
         """Return the price, or why the symbol cannot be traded: three sources must mean it."""

@@ -21,7 +21,8 @@ from ibloop.core.invariant import present
 from ibloop.core.lifecycle import OrderState, RunReason, RunState
 from ibloop.core.model import Moment, Order, Side
 from ibloop.core.orders import Plan
-from ibloop.core.windows import Pace, shortage
+from ibloop.core.windows import Pace, shortage, spare_time
+from ibloop.daemons.executing.order_book import cash_gone_usd
 
 _log = log.get(__name__)
 
@@ -57,6 +58,16 @@ class RunRelease:
         """Return why a plan does not fit the time that is left, ``None`` when it does."""
         sells = sum(1 for intent in plan.intents if intent.side is Side.SELL)
         return self._shortage(sells, len(plan.intents) - sells, now, deadline)
+
+    def spare_s(self, plan: Plan, now: datetime, deadline: datetime) -> float:
+        """Return for how many seconds a plan can be put off and still fit the time there is.
+
+        Counted as if all that has no price yet were bought.
+        """
+        sells = sum(1 for intent in plan.intents if intent.side is Side.SELL)
+        buys = len(plan.intents) - sells + len(plan.unpriced)
+        spare = spare_time(self._quiet, now, deadline, sells=sells, buys=buys, pace=self._pace())
+        return spare.total_seconds()
 
     def after_planning(self, tx: Tx, run: Run, count: int, now: Moment) -> None:
         """Move a run on, inside the transaction that has written its plan.
@@ -110,7 +121,8 @@ class RunRelease:
         """Let a run send whose approval :meth:`refusal` has just looked at; return whether it may.
 
         One that is approved in between is looked at in the next step, with all its gates. Waiting
-        costs none of its time: deadline and orders are postponed by as much.
+        costs none of its time: deadline and orders are postponed by as much. Cash that has gone
+        from the account meanwhile is gone from the run, too.
         """
         with self._ledger.transaction() as tx:
             approval = approvals.find(tx.db, run.run_id, run.attempt)
@@ -133,13 +145,27 @@ class RunRelease:
                 now=now,
                 actor=self._actor,
             )
+            self._lower_cash(tx, run, now)
             detail = f"{len(planned)} orders to send, approved by {approval.approved_by}"
             return self._move(tx, run, RunState.EXECUTING, detail, now)
 
+    def _lower_cash(self, tx: Tx, run: Run, now: datetime) -> None:
+        """Write down what cash is left of the plan's, while nothing of the run has moved it.
+
+        Once its own orders fill, the broker's figure and theirs cannot be told apart so well.
+        """
+        gone_usd = cash_gone_usd(tx.db, run)
+        if gone_usd <= 0:
+            return
+        left_usd = present(run.cash_usd, "cash of a planned run") - gone_usd
+        runs.lower_cash(tx, run.run_id, left_usd, now, self._actor)
+        _log.warning("run.cash_lowered", run_id=run.run_id, gone_usd=str(gone_usd))
+
     def _shortage(self, sells: int, buys: int, now: datetime, deadline: datetime) -> str | None:
-        config = self._config
-        pace = Pace(config.limits.orders_per_second_max, config.order_window)
-        return shortage(self._quiet, now, deadline, sells=sells, buys=buys, pace=pace)
+        return shortage(self._quiet, now, deadline, sells=sells, buys=buys, pace=self._pace())
+
+    def _pace(self) -> Pace:
+        return Pace(self._config.limits.orders_per_second_max, self._config.order_window)
 
     def _ticket(self, tx: Tx, run: Run) -> Ticket:
         planned = _planned(tx, run)

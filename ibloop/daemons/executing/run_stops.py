@@ -9,7 +9,7 @@ from ibloop.adapters.ledger.runs import Run
 from ibloop.config import Config
 from ibloop.core.gates import Gate
 from ibloop.core.invariant import present
-from ibloop.core.lifecycle import OrderState, RunReason
+from ibloop.core.lifecycle import ORDER_AT_BROKER, OrderState, RunReason
 from ibloop.core.model import HaltLevel, Moment
 from ibloop.core.outcome import rejections_in_a_row
 from ibloop.daemons.executing.order_executor import OrderExecutor
@@ -51,6 +51,11 @@ class RunStops:
         halt = self._desk.halt(self._ledger.db)
         if (waits or kept_back) and halt in {HaltLevel.PAUSE, HaltLevel.KILL}:
             return RunReason.GUARD_HALTED, f"halted at level {halt}"
+        rejected = rejections_in_a_row([row.order for row in rows])
+        # With nothing left to send the orders at work are followed to their end first.
+        ends = not any(row.order.status in ORDER_AT_BROKER for row in rows)
+        if (waits or ends) and rejected >= self._config.limits.rejections_in_a_row_max:
+            return RunReason.REJECTIONS_IN_A_ROW, f"the broker rejected {rejected} in a row"
         if not waits:
             return None
         if run.config_hash != self._config.config_hash:
@@ -60,9 +65,6 @@ class RunStops:
             )
         if unarmed := self._unarmed(run, now):
             return RunReason.UNARMED, unarmed
-        rejected = rejections_in_a_row([row.order for row in rows])
-        if rejected >= self._config.limits.rejections_in_a_row_max:
-            return RunReason.REJECTIONS_IN_A_ROW, f"the broker rejected {rejected} in a row"
         if silence := self._guard_silence():
             return RunReason.GUARD_SILENT, f"guard: {silence}"
         return None

@@ -62,7 +62,9 @@ class SendRails:
     """Gives the permit of one sending transaction.
 
     ``guard`` reads the guard's heartbeat, ``clock_skew_s`` tells how far our clock is from the
-    broker's (``None``: not known), ``build`` is the code that this process runs.
+    broker's (``None``: not known), ``connection`` why the one in use does not belong to this mode
+    and account (``None``: it does). ``universe_hash`` is of the universe that orders are made of,
+    ``build`` is the code that this process runs.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class SendRails:
         *,
         guard: Callable[[], Pulse | None],
         clock_skew_s: Callable[[], float | None],
+        connection: Callable[[], str | None],
+        universe_hash: str,
         build: str,
     ) -> None:
         """Keep the ports."""
@@ -78,6 +82,8 @@ class SendRails:
         self._quiet = config.quiet
         self._guard = guard
         self._clock_skew_s = clock_skew_s
+        self._connection = connection
+        self._universe_hash = universe_hash
         self._build = build
 
     def why_unarmed(self, db: Connection, run: Run, now: Moment) -> str | None:
@@ -92,6 +98,7 @@ class SendRails:
         guard = self._guard()
         hindrance = (
             self._foreign(db, run)
+            or self._connection()
             or self._unguarded(guard, now)
             or self._skewed()
             or self._quiet_now(now)
@@ -119,6 +126,7 @@ class SendRails:
             now,
             account=config.account,
             config_hash=config.config_hash,
+            universe_hash=self._universe_hash,
             build=self._build,
             run_id=run.run_id,
         )

@@ -28,11 +28,13 @@ from ibloop.core.lifecycle import (
 from ibloop.core.model import BrokerOrder, HaltLevel, Moment
 from ibloop.core.outcome import Outcome, outcome
 from ibloop.core.risk import breaches
+from ibloop.daemons.executing.canceling import WORKING
 from ibloop.daemons.executing.comparing import POSITION_LAG, broken_promises, standing_breaks
 from ibloop.daemons.executing.evidence import Sync
 from ibloop.daemons.executing.margin_desk import Draft
-from ibloop.daemons.executing.order_executor import ACTOR, WORKING, OrderExecutor
+from ibloop.daemons.executing.order_executor import ACTOR, OrderExecutor
 from ibloop.daemons.executing.order_sender import PACED
+from ibloop.daemons.executing.quote_wait import QuoteWait
 from ibloop.daemons.executing.run_attempts import RunAttempts
 from ibloop.daemons.executing.run_commands import RunCommands
 from ibloop.daemons.executing.run_moves import abandon, announce, move_run, refuse
@@ -84,6 +86,8 @@ class TradeExecutor:
         self._commands = RunCommands(ledger, desk, clock)
         self._release = RunRelease(config, ledger, clock, gate=gate, deadline=deadline, actor=ACTOR)
         self._attempts = RunAttempts(config, ledger)
+        wait_s_max = config.execution.quote_wait_s_max
+        self._prices = QuoteWait(ledger, planner, self._attempts, self._release, wait_s_max)
         self._stops = RunStops(config, ledger, desk, gate=gate, guard_silence=guard_silence)
         self._stall = StallWatch(ledger, config.execution.stalled_after_s)
         self._send_waits: str | None = None
@@ -104,7 +108,11 @@ class TradeExecutor:
         worked |= self._cancel_what_must_die()
         worked |= self._commands.answer()
         run = self.current()
-        return (self._claim() if run is None else self._advance(run)) or worked
+        worked |= self._claim() if run is None else self._advance(run)
+        if not worked:
+            # Each send moves the mark; what else was written, a halt above all, it follows here.
+            self._desk.note_progress()
+        return worked
 
     def current(self) -> Run | None:
         """Return the run under way, if any."""
@@ -189,7 +197,11 @@ class TradeExecutor:
         if deadline is None:
             return self._block(run, RunReason.WINDOW_TOO_SHORT, "the session is about to end")
         margin = self._desk.margin
-        draft = margin.held(run) or self._draft(run, sync, now, deadline)
+        draft = margin.held(run)
+        if draft is None and self._prices.holds(run, sync.evidence, deadline, now):
+            self._waiting = None  # a lost connection is waited for from when it is lost
+            return False
+        draft = draft or self._draft(run, sync, now, deadline)
         answered = margin.verdicts(draft, now)
         if answered is None:
             return False
@@ -231,7 +243,6 @@ class TradeExecutor:
         with self._ledger.transaction() as tx:
             count = self._planner.write(tx, run, draft, now.utc, ACTOR)
             self._release.after_planning(tx, run, count, now)
-        self._desk.note_progress()
         _log.info("run.planned", run_id=run.run_id, run_key=run.run_key, orders=count)
         return True
 
@@ -352,12 +363,10 @@ class TradeExecutor:
         follows = self._attempts.follows(run, attempt, end, now)
         if follows and self._stops.allow_retry(run, self._clock.now()):
             self._attempts.queue_next(run, end, now)
-            self._desk.note_progress()
             return True
         with self._ledger.transaction() as tx:
             move_run(tx, run, end.status, end.reason, end.detail, now)
             announce(tx, run, end, now)
-        self._desk.note_progress()
         _log.info(
             "run.ended",
             run_id=run.run_id,
@@ -382,6 +391,5 @@ class TradeExecutor:
             abandon(tx, [r for r in rows if r.order.status == OrderState.PLANNED], now)
             move_run(tx, run, RunState.BLOCKED, reason, detail, now)
             announce(tx, run, Outcome(RunState.BLOCKED, reason, detail), now)
-        self._desk.note_progress()
         _log.warning("run.blocked", run_id=run.run_id, reason=reason, detail=detail)
         return True

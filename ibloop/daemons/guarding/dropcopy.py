@@ -10,6 +10,7 @@ from ibloop.adapters.ports import Clock
 from ibloop.config import Config
 from ibloop.core.dropcopy import (
     ACCOUNT,
+    CASH,
     NOTHING_SEEN,
     Break,
     Copies,
@@ -165,7 +166,8 @@ def _expected(db: Connection) -> dict[str, Decimal] | None:
 
 
 def _standing(db: Connection) -> tuple[Freeze, ...]:
-    rows = freezes.standing(db)
+    # Money that went out is no matter of comparing: only a person explains it.
+    rows = [row for row in freezes.standing(db) if row.symbol != CASH]
     if not rows:
         return ()
     accepted = {row.freeze_id: freezes.accepted_since(db, row.created_at) for row in rows}
@@ -183,9 +185,10 @@ def _standing(db: Connection) -> tuple[Freeze, ...]:
 
 def _freeze(tx: Tx, found: Break, now: datetime) -> None:
     freeze_id = freezes.freeze(tx, found, now, ACTOR)
+    account = "" if found.has_cause else ", and nothing else is bought"
     text = (
-        f"{_named(found.symbol)} is frozen: {found.text}; nothing of it is traded until both agree "
-        "or a person accepts (`ibloop positions explain`, `ibloop guard status`)"
+        f"{_named(found.symbol)} is frozen: {found.text}; nothing of it is traded{account} until "
+        "both agree or a person accepts (`ibloop positions explain`, `ibloop guard status`)"
     )
     alerts.raise_alert(tx, "critical", "symbol.frozen", str(freeze_id), text, None, now, ACTOR)
     _log.error("symbol.frozen", symbol=found.symbol, kind=found.kind.value, why=found.text)

@@ -9,13 +9,14 @@ from ibloop.core.guard import kill_must_escalate
 from ibloop.core.lifecycle import ORDER_AT_BROKER
 from ibloop.core.model import HaltLevel, Moment
 from ibloop.daemons.guarding.look import Watch
-from ibloop.daemons.guarding.unwritable import unwritable
 from ibloop.daemons.halting import latch_halt_file, severest_halt
+from ibloop.daemons.unwritable import unwritable
 
 ACTOR = "guard"
 LOOK_S = 1.0
 AGAIN_DOUBLINGS_MAX = 6
-"""A global cancel is repeated after 10, 20, 40 s and so on, at last every 640 s."""
+"""A global cancel is repeated after 10, 20, 40 s and so on, at last every 640 s; after 10 s where
+an order works that did not when it was sent."""
 
 _log = log.get(__name__)
 
@@ -33,6 +34,8 @@ class KillSwitch:
         self._kill_seen: Moment | None = None
         self._canceled: Moment | None = None
         self._cancels = 0
+        self._known = frozenset[str | int]()
+        self._count = 0
         self._connected = False
 
     def step(self) -> None:
@@ -41,7 +44,11 @@ class KillSwitch:
         if self._looked is not None and now.age_s(self._looked) < LOOK_S:
             return
         self._looked = now
+        self._carry_out(now)
+        # Afterwards: writing may wait for the ledger, and the file counts without being written.
         self._latch()
+
+    def _carry_out(self, now: Moment) -> None:
         level, _ = severest_halt(self._ledger.db, self._profile.data_dir)
         if level is not HaltLevel.KILL:
             self._kill_seen = None
@@ -49,15 +56,20 @@ class KillSwitch:
             return
         self._kill_seen = self._kill_seen or now
         self._note_connection()
-        working = self._working()
+        working, names = self._working()
         last_s = None if self._canceled is None else now.age_s(self._canceled)
         if last_s is not None:
             # Each time twice as long: an order nobody can account for must not cancel what a
             # person does by hand every ten seconds, for as long as the kill stands.
+            # Another order is another matter: it has not been cancelled even once.
+            if names - self._known or working > self._count:
+                self._cancels = 1
             last_s /= 2 ** min(self._cancels - 1, AGAIN_DOUBLINGS_MAX)
         due = kill_must_escalate(now.age_s(self._kill_seen), working, last_s)
         if due and self._profile.config.guard.global_cancel:
             self._cancel(working, now)
+            self._known |= names
+            self._count = working
 
     def _note_connection(self) -> None:
         """A cancel written to a gateway that is gone proves nothing: the next one is told anew."""
@@ -68,15 +80,19 @@ class KillSwitch:
     def _start_over(self) -> None:
         self._canceled = None
         self._cancels = 0
+        self._known, self._count = frozenset(), 0
 
-    def _working(self) -> int:
-        """Return how many orders may work: by the ledger or by the broker, whoever knows more.
+    def _working(self) -> tuple[int, frozenset[str | int]]:
+        """Return how many orders may work, and which: by the ledger's names and the broker's.
 
-        The ledger may be a restored one, and the broker may not have answered.
+        Of the two numbers the larger: the ledger may be a restored one, and the broker may not
+        have answered.
         """
         self._watch.ask_open_orders()
-        by_ledger = len(orders.in_states(self._ledger.db, ORDER_AT_BROKER))
-        return max(by_ledger, self._watch.open_orders() or 0)
+        rows = orders.in_states(self._ledger.db, ORDER_AT_BROKER)
+        names = frozenset[str | int](row.order.client_order_id for row in rows)
+        count = max(len(rows), self._watch.open_orders() or 0)
+        return count, names | self._watch.open_perm_ids()
 
     def _latch(self) -> None:
         with unwritable("guard.latch"):

@@ -6,7 +6,7 @@ committed (:meth:`AccountLook.keep`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
@@ -85,6 +85,10 @@ class Watch(Protocol):
         """Return how many orders worked by the last answer, ``None`` before it."""
         ...
 
+    def open_perm_ids(self) -> frozenset[int]:
+        """Return the broker's own numbers of those orders."""
+        ...
+
     def ask_open_orders(self) -> None:
         """Ask which orders work at the broker."""
         ...
@@ -103,7 +107,8 @@ class Sight:
     """One look at the account: its worth, a flow if one was believed, and what to doubt.
 
     ``memory`` and ``pending`` are what to keep; ``market_open`` as of the look; ``quoted`` are
-    prices by symbol: of shares that have changed as they came, believed or not.
+    prices by symbol: of shares that have changed as they came, believed or not. ``stream_errors``
+    are those of the last ``order_failures_minutes``: when they were noticed, and how many.
     """
 
     valuation: Valuation
@@ -115,6 +120,7 @@ class Sight:
     quoted: Mapping[str, Decimal] = field(default_factory=dict)
     troubles: tuple[str, ...] = ()
     missing_since: Mapping[str, Moment] = field(default_factory=dict)
+    stream_errors: tuple[tuple[datetime, int], ...] = ()
 
 
 def is_fresh(watch: Watch) -> bool:

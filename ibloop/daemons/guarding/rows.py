@@ -1,20 +1,23 @@
 """Between an evaluation and its row in the ledger: what is kept, and what is read back."""
 
 from collections import Counter
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping
+from datetime import date, datetime
 from decimal import Decimal
 
 from ibloop.adapters.ledger import guard_days, halts
 from ibloop.adapters.ledger.connection import Connection, Tx
 from ibloop.adapters.ledger.guard_days import GuardDay
 from ibloop.adapters.ledger.guard_state import GuardRow
-from ibloop.core.guard import (
+from ibloop.core.baselines import (
     YEAR,
     Baseline,
-    GuardVerdict,
+    Measure,
+    measure_of,
     sure_high_usd,
     sure_loss_usd,
 )
+from ibloop.core.guard import GuardVerdict
 from ibloop.core.invariant import present
 from ibloop.core.model import ZERO
 from ibloop.core.valuing import Priced, PriceSource, Valuation
@@ -42,6 +45,7 @@ def baseline_of(row: GuardRow | None) -> Baseline | None:
         year_high_usd=_decimal(detail.get("year_high_usd")),
         opening=_decimals(detail.get("opening")),
         is_anew=detail.get("anew") is True,
+        is_high_anew=detail.get("high_anew") is True,
     )
 
 
@@ -58,24 +62,28 @@ def _decimals(found: object) -> tuple[Decimal, ...]:
     return tuple(Decimal(str(text)) for text in found) if isinstance(found, list) else ()
 
 
-def resumed_at(
-    last: GuardRow | None, baseline: Baseline | None, cleared: int, now: datetime
-) -> datetime | None:
-    """Return when a person resumed since the last valued evaluation, ``None`` if nobody did.
+def resumed_now(db: Connection) -> Counter[str]:
+    """Return how many halts of the guard people have cleared so far, by what they were for."""
+    return Counter(measure_of(reason).value for reason in halts.resumed_reasons(db))
+
+
+def resumed_since(last: GuardRow | None, cleared: Mapping[str, int]) -> frozenset[Measure]:
+    """Return what a person has resumed since the last evaluation that had a value.
 
     Told by the number of halts cleared: by their times a resume in the baseline's own
     millisecond, or after the clock was set back, would be missed and the halt raised again.
     """
-    if last is None or baseline is None or last.detail.get("cleared", cleared) == cleared:
-        return None
-    return max(now, baseline.set_at + timedelta(milliseconds=1))
+    known = last.detail.get("resumed") if last else None
+    if not isinstance(known, dict):
+        return frozenset()
+    return frozenset(Measure(name) for name, n in cleared.items() if n > known.get(name, 0))
 
 
 def row_of(
     verdict: GuardVerdict,
     sight: Sight,
     last: GuardRow | None,
-    cleared: int,
+    cleared: Mapping[str, int],
     today: date,
     now: datetime,
 ) -> GuardRow:
@@ -84,7 +92,8 @@ def row_of(
     detail: dict[str, object] = {"reason": verdict.reason, "unpriced": list(valuation.missing)}
     # An evaluation without a value has not taken note of a resume: the next valued one must.
     noted = verdict.day_loss is not None or verdict.status != "degraded"
-    detail["cleared"] = cleared if noted or last is None else last.detail.get("cleared", cleared)
+    known = last.detail.get("resumed", cleared) if last else cleared
+    detail["resumed"] = dict(cleared) if noted else known
     detail["recent"] = list(verdict.recent)
     detail["sources"] = Counter(p.source.value for p in valuation.holdings)
     detail["other_prices"] = _named(valuation)
@@ -122,6 +131,7 @@ def _of_baseline(base: Baseline) -> dict[str, object]:
         "year_high_usd": base.year_high_usd,
         "opening": list(base.opening) or None,
         "anew": base.is_anew or None,
+        "high_anew": base.is_high_anew or None,
     }
     return {name: value for name, value in known.items() if value is not None}
 
@@ -166,8 +176,9 @@ def store_day(
 ) -> GuardDay | None:
     """Bring the day's row up to date and return it if it has changed.
 
-    ``is_opening``: the start is being made, of a day, after a resume or of a first value; what was
-    worth more before does not count any more.
+    ``is_opening``: the day's highest value is being started, with the day itself, with the first
+    value or with a resume of what the 52 weeks have lost; what was worth more before does not
+    count any more.
     """
     if verdict.baseline is None or not verdict.recent or verdict.day_loss is None:
         return None
@@ -184,8 +195,3 @@ def store_day(
         day = GuardDay(today, high, high, low, low, day.flow_usd, day.units)
     day = day.with_value(high).with_value(low)
     return None if day == known else day
-
-
-def cleared_now(db: Connection) -> int:
-    """Return how many halts people have cleared so far."""
-    return halts.cleared_count(db)

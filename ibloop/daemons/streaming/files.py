@@ -1,12 +1,13 @@
 """Publishing quotes: at once, and again until it works when a disk is full or not writable."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ibloop import log
 from ibloop.adapters.recording import Recorder
 from ibloop.adapters.streamfiles import StreamWriter
-from ibloop.core.model import Moment, QuoteSource
-from ibloop.core.quotes import TickState, quote_of
+from ibloop.core.model import MarketDataType, Moment, QuoteSource
+from ibloop.core.quotes import TickState, is_worse, quote_of
 
 _log = log.get(__name__)
 
@@ -21,6 +22,7 @@ class Publisher:
         """Write into ``data/ib/stream``; a recorder is given every version that was written."""
         self.recorder = recorder
         self._writer = StreamWriter(stream_dir, recorder.take if recorder else None)
+        self._last: dict[str, tuple[TickState, Moment, QuoteSource]] = {}
         self._waiting: dict[str, tuple[TickState, Moment, QuoteSource]] = {}
         self.problem = ""
         self.publishes = 0
@@ -28,16 +30,26 @@ class Publisher:
     def publish(self, state: TickState, received: Moment, source: QuoteSource) -> None:
         """Write one version, stamped with the moment it was received, however late it gets out."""
         symbol = state.symbol
+        self._last[symbol] = (state, received, source)
         try:
             seq = self._writer.next_seq(symbol, received)
             self._writer.publish(quote_of(state, seq, received, source))
         except OSError as error:
-            self._waiting[symbol] = (state, received, source)
+            self._waiting[symbol] = self._last[symbol]
             self._say(f"{symbol}: {error.strerror or error}")
             return
         self.publishes += 1
         if self._waiting:
             self._waiting.pop(symbol, None)
+
+    def worsen(self, symbol: str, kind: MarketDataType) -> None:
+        """Write the last version again as of a worse kind; its price becomes no younger by that."""
+        last = self._last.get(symbol)
+        if last is None:
+            return
+        state, received, source = last
+        if is_worse(kind, state.market_data_type):
+            self.publish(replace(state, market_data_type=kind), received, source)
 
     def retry(self) -> None:
         """Try again what could not be written."""

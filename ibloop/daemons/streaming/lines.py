@@ -22,6 +22,7 @@ from ibloop.core.lines import (
     advance,
     agrees,
     favourite,
+    is_blank,
     is_dead,
     is_due,
     is_refused,
@@ -100,6 +101,14 @@ class MarketData(Session, Protocol):
         """Return the symbols that changed since the last call, each with its latest state."""
         ...
 
+    def worsened(self) -> Mapping[str, MarketDataType]:
+        """Return the symbols whose data became of a worse kind since the last call, and which."""
+        ...
+
+    def unopened(self) -> Sequence[str]:
+        """Return the symbols whose line the gateway has yet to be asked for."""
+        ...
+
     def errors(self) -> list[Notice]:
         """Return the system and subscription errors since the last call."""
         ...
@@ -170,18 +179,29 @@ class LineBook:
         self._market.subscribe([self.records[symbol].instrument for symbol in symbols])
 
     def take(self, state: TickState, now_ns: int) -> TickState | None:
-        """Note a tick; return what to publish, None when its symbol is no longer wanted."""
+        """Note a tick; return what to publish.
+
+        None when its symbol is no longer wanted, or when the line has yet to tell a price: it is
+        not live by less, and would put nothing in the place of the last price that is known.
+        """
         symbol = state.symbol
         record = self.records.get(symbol)
         if record is None:
             return None
         state = self._with_halt(state)
+        if record.state is not LineState.LIVE and symbol not in self.latest and is_blank(state):
+            return None
         self.latest[symbol] = state
         self._heard_ns[symbol] = self.last_tick_ns = now_ns
         self._counts[symbol] = self._counts.get(symbol, 0) + 1
         if record.state is not LineState.LIVE:
             self.note(symbol, LineEvent.TICKED, now_ns)
         return state
+
+    def worsen(self, symbol: str, kind: MarketDataType) -> None:
+        """Note that what a line has said is of a worse kind; no tick, and no proof of life."""
+        if symbol in self.latest:
+            self.latest[symbol] = replace(self.latest[symbol], market_data_type=kind)
 
     def _with_halt(self, state: TickState) -> TickState:
         """Note what is said of a halt; return the state with the halt said before if it is not."""
@@ -254,6 +274,9 @@ class LineBook:
         Args: how long a line may be silent; when the session opened for us.
         """
         self._count(now_ns)
+        for symbol in self._market.unopened():
+            # It cannot be silent before the gateway has been asked.
+            self.note(symbol, LineEvent.ORDERED, now_ns)
         self._judge_feed(now_ns, silence_s, opened_ns)
         best = favourite(self._rates, list(self.records))
         for symbol, record in list(self.records.items()):
@@ -343,6 +366,10 @@ class LineBook:
     def blocked(self) -> tuple[str, ...]:
         """Return the symbols whose data another session takes."""
         return tuple(s for s, r in self.records.items() if r.code == CODE_COMPETING)
+
+    def unopened(self) -> Sequence[str]:
+        """Return the symbols whose line the gateway has yet to be asked for."""
+        return self._market.unopened()
 
     def looked_after(self) -> list[str]:
         """Return the symbols that are kept fresh, by a line or one by one, sorted."""

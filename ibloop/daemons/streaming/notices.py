@@ -144,9 +144,10 @@ class Notices:
                     self._limit = (max(1, self._allowed()), now_ns)
 
     def _allowed(self) -> int:
-        """Return how many lines were not refused for want of one."""
-        records = self._book.records.values()
-        return len(records) - sum(record.code == CODE_LINE_LIMIT for record in records)
+        """Return how many lines were asked of the gateway and not refused for want of one."""
+        waiting = set(self._book.unopened())
+        asked = (record for symbol, record in self._book.records.items() if symbol not in waiting)
+        return sum(record.code != CODE_LINE_LIMIT for record in asked)
 
     def _count(self, notice: Notice, now_ns: int) -> None:
         self.errors += 1

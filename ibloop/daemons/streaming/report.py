@@ -137,10 +137,12 @@ def _bytes(value: object) -> int:
 def _detail(seen: Seen, degraded: Mapping[str, str], refused: Mapping[str, str]) -> str:
     """Return what a person wants to know, in one line."""
     others = seen.notices.other_farms_down()
+    unopened = seen.market.unopened()
     parts = (
         seen.waiting or seen.reason,
         f"degraded: {names(list(degraded))}" if degraded else "",
         f"refused: {names(list(refused))}" if refused else "",
+        f"yet to be ordered: {names(unopened)}" if unopened else "",
         f"not subscribed: {names(list(seen.left_out))}" if seen.left_out else "",
         f"broken: {', '.join(others)}" if others else "",
         f"slow receive path: {slow}" if (slow := seen.market.receive_problem) else "",

@@ -16,7 +16,6 @@ from ibloop.adapters.ledger import account, commands, runs, snapshots
 from ibloop.adapters.ledger.commands import Command, CommandStatus
 from ibloop.adapters.ledger.connection import Connection, DatabaseError, Ledger, open_readonly
 from ibloop.adapters.ports import Clock
-from ibloop.core.lifecycle import RunState
 from ibloop.core.model import Instrument, Position
 from ibloop.errors import LedgerError
 
@@ -172,7 +171,7 @@ def _symbols(command: Command) -> list[str]:
 
 
 def _targets_of_open_runs(db: Connection) -> Iterator[str]:
-    for run in (*runs.active(db), *runs.listing(db, QUEUED_MAX, RunState.QUEUED)):
+    for run in (*runs.active(db), *runs.queued(db, QUEUED_MAX)):
         yield from _targets(db, run.snapshot_id)
 
 

@@ -260,6 +260,10 @@ class Stage(Protocol):
         """Return (client id, request id) of the data streams of one client, or of all."""
         ...
 
+    def data_type(self, client_id: int) -> int:
+        """Return the type of market data that a client asked for, IB's 1 to 4; 1 if it did not."""
+        ...
+
     def end_data(self, client_id: int, req_id: int) -> None:
         """Forget a data stream without a word."""
         ...

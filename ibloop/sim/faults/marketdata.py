@@ -1,7 +1,7 @@
 """Faults of market data."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from ibloop.sim.faults.base import (
@@ -23,7 +23,10 @@ from ibloop.sim.faults.striking import Dam, Striking
 
 COMPETING = "No market data during competing live session"
 TOO_MANY = "Max number of tickers has been reached."
-# What a login without a subscription is told: code, text; with 10167 delayed ticks follow.
+# What a login without a subscription is told: code, text; with 10167 delayed ticks follow, for who
+# asked for data of type 3 or 4. Everybody else is told 10089 then.
+DELAYED_SHOWN, DELAYED_THERE = 10167, 10089
+DELAYED = 3
 NOT_ENTITLED = {
     10167: "Requested market data is not subscribed. Displaying delayed market data.",
     10168: "Requested market data is not subscribed. Delayed market data is not enabled.",
@@ -89,11 +92,19 @@ class CompetingSession(Dam):
 class DelayedOnly(Striking):
     """The login has no live data: 10167 and delayed ticks, or another code and none.
 
-    Delayed ticks carry the ids of delayed data; their values are the live ones.
+    Delayed ticks go to who asked for type 3 or 4, with the ids of delayed data and the values of
+    the live ones; everybody else is told 10089. Streams of type 1 that are open already go on.
     """
 
     symbol: str | None = parameter(None, "only this symbol")
-    code: int = parameter(10167, "10167 with delayed ticks; 10168, 354, 10089, 10186 without")
+    code: int = parameter(
+        DELAYED_SHOWN, "10167 with delayed ticks; 10168, 354, 10089, 10186 without"
+    )
+    stage: Stage | None = field(default=None, init=False, repr=False, compare=False)
+
+    def begin(self, stage: Stage) -> None:
+        """Keep what knows the type of data that a client asked for."""
+        self.stage = stage
 
     def receives(self, arrival: Arrival) -> Reaction | None:
         """Say so for every new stream, and open none unless delayed ticks follow."""
@@ -101,16 +112,22 @@ class DelayedOnly(Striking):
             return None
         if not self.strikes(arrival.client_id):
             return None
-        text = NOT_ENTITLED.get(self.code, "Requested market data is not subscribed.")
-        return Reaction(swallow=self.code != 10167, errors=((arrival.req_id, self.code, text),))
+        code = self.code
+        if code == DELAYED_SHOWN and arrival.stage.data_type(arrival.client_id) < DELAYED:
+            code = DELAYED_THERE
+        text = NOT_ENTITLED.get(code, "Requested market data is not subscribed.")
+        return Reaction(swallow=code != DELAYED_SHOWN, errors=((arrival.req_id, code, text),))
 
     def sends(self, outgoing: Outgoing) -> Iterable[Outgoing] | None:
         """Turn live ticks into delayed ones; what has no delayed form is left out."""
-        if self.code != 10167 or self.client_id not in {None, outgoing.client_id}:
+        if self.code != DELAYED_SHOWN or self.client_id not in {None, outgoing.client_id}:
+            return None
+        client_id = outgoing.client_id
+        if self.stage is None or client_id is None or self.stage.data_type(client_id) < DELAYED:
             return None
         kind, fields = outgoing.message_id, outgoing.fields
         if kind == Says.MARKET_DATA_TYPE:
-            return (replace(outgoing, fields=(*fields[:3], "3")),)
+            return (replace(outgoing, fields=(*fields[:3], str(DELAYED))),)
         if kind not in TICKS or self.symbol not in {None, outgoing.symbol}:
             return None
         tick = LIVE_TO_DELAYED.get(fields[3])

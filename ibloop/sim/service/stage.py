@@ -129,6 +129,10 @@ class DeskStage:
             if str(req_id) in session.symbols
         ]
 
+    def data_type(self, client_id: int) -> int:
+        """Return the type of market data that a client asked for, IB's 1 to 4; 1 if it did not."""
+        return next((session.market_data_type for session in self._sessions(client_id)), 1)
+
     def end_data(self, client_id: int, req_id: int) -> None:
         """Forget a data stream without a word."""
         for session in self._sessions(client_id):

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibloop.adapters.ib.evidence import StatusRow, account_values, nothing_filled, open_orders
+from ibloop.adapters.ib.evidence import (
+    StatusRow,
+    account_values,
+    next_order_id,
+    nothing_filled,
+    open_orders,
+)
 from ibloop.adapters.ib.queries import QueryError
 from ibloop.core.events import (
     Connected,
@@ -22,7 +28,7 @@ from ibloop.core.events import (
 from ibloop.core.model import BrokerOrder, Moment, Side
 
 RESTING = Decimal(1)
-POSITIONS, OPEN, COMPLETED, EXECUTIONS, SUMMARY = 61, 16, 99, 7, 62
+POSITIONS, OPEN, COMPLETED, EXECUTIONS, NEXT_ID, SUMMARY = 61, 16, 99, 7, 8, 62
 NOW = Moment(datetime(2026, 7, 1, 12, tzinfo=UTC), 1, "b" * 32)
 
 
@@ -111,7 +117,7 @@ def test_a_pass_under_way_is_joined(play: Any, log_of: Any) -> None:
     play(scenario)
 
 
-@pytest.mark.parametrize("muted", [POSITIONS, OPEN, COMPLETED])
+@pytest.mark.parametrize("muted", [POSITIONS, OPEN, COMPLETED, NEXT_ID])
 def test_an_unanswered_question_fails_the_pass_and_ends_the_connection(
     play: Any, log_of: Any, make_order: Any, muted: int
 ) -> None:
@@ -132,6 +138,22 @@ def test_an_unanswered_question_fails_the_pass_and_ends_the_connection(
         await log.first(EvidenceCollected)
 
     play(scenario)
+
+
+def test_a_pass_tells_the_next_order_id(play: Any, log_of: Any, make_order: Any) -> None:
+    """Asked anew by each pass; an id that only questions can have fails it."""
+
+    async def scenario(bench: Any) -> None:
+        broker, log, next_id = await connected(bench, log_of)
+        ibm = bench.instrument("IBM")
+        broker.place(make_order(ibm, next_id, limit_price=RESTING), ibm)
+        broker.collect_evidence()
+        assert (await log.first(EvidenceCollected)).evidence.next_order_id == next_id + 1
+
+    play(scenario)
+    assert next_order_id([5], 9) == 5
+    with pytest.raises(QueryError, match="up to 9, was 10"):
+        next_order_id([10], 9)
 
 
 def test_a_frozen_gateway_gives_no_evidence(play: Any, log_of: Any) -> None:

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibloop.adapters.ib import fast
-from ibloop.core.model import MarketDataType
 from tests.fakes.feeds import FIRST_NUMBER, Feed, frame, framed
 
 SYMBOLS = ("AAPL", "IBM", "BRK B")
@@ -169,7 +168,7 @@ def test_ticks_go_past_the_decoder() -> None:
     receiver = feed.client.conn.data_received.__self__
     receiver._interpret = seen.append
     feed.give(day(20), [])
-    assert {fields[0] for fields in seen} == {"49", "4", "1", "2"}
+    assert {fields[0] for fields in seen} == {"49", "4", "1", "2", "58"}
     assert {fields[3] for fields in seen if fields[0] in {"1", "2"}} == {"66", "69"}
 
 
@@ -232,54 +231,6 @@ def test_a_begun_message_is_taken_over() -> None:
     feed.client.conn.data_received(tick[9:])
     assert feed.states()[0].bid == Decimal("10.5")
     assert feed.market.unreadable_messages == 0
-
-
-def test_the_kind_of_data_and_the_last_number_win() -> None:
-    """Several ticks of one packet merge in their order."""
-    feed = Feed(SYMBOLS, fast=True)
-    numbers = [frame(1, 6, FIRST_NUMBER, 1, price, 100, 0) for price in (1.5, 2.5, "-1.00")]
-    feed.give(b"".join([*numbers, frame(58, 1, FIRST_NUMBER, 3)]), [])
-    (state,) = feed.market.updates()
-    assert (state.bid, state.market_data_type) == (None, MarketDataType.DELAYED)
-    feed.give(frame(1, 6, FIRST_NUMBER, 66, "3.5", "", 0), [])
-    (state,) = feed.market.updates()
-    assert (state.bid, state.bid_size) == (Decimal("3.5"), None)
-
-
-@pytest.mark.parametrize("fast", [True, False])
-@pytest.mark.parametrize(
-    "tick",
-    [
-        *(
-            frame(1, 6, FIRST_NUMBER, number, "3.5", "", 0)
-            for number in (66, 67, 68, 72, 73, 75, 76)
-        ),
-        *(frame(2, 6, FIRST_NUMBER, number, "300") for number in (69, 70, 71, 74)),
-        frame(46, 6, FIRST_NUMBER, 88, "1763823600"),
-    ],
-)
-def test_a_delayed_tick_makes_the_line_delayed(tick: bytes, fast: bool) -> None:
-    """No price of fifteen minutes ago counts as live until the gateway says what it is."""
-    feed = Feed(SYMBOLS, fast=fast)
-    feed.give(frame(1, 6, FIRST_NUMBER, 1, "3.5", "", 0), [])
-    feed.give(tick, [])
-    (state,) = feed.market.updates()
-    assert state.market_data_type is MarketDataType.DELAYED
-    feed.give(frame(58, 1, FIRST_NUMBER, 4) + tick, [])
-    (state,) = feed.market.updates()
-    assert state.market_data_type is MarketDataType.DELAYED_FROZEN
-
-
-@pytest.mark.parametrize("fast", [True, False])
-def test_delayed_prices_do_not_become_live(fast: bool) -> None:
-    """When the gateway goes back to live data, the delayed bid waits for a live one."""
-    feed = Feed(SYMBOLS, fast=fast)
-    tick = frame(1, 6, FIRST_NUMBER, 66, "3.5", 200, 0)
-    feed.give(tick, [])
-    assert feed.market.updates()[0].bid == Decimal("3.5")
-    feed.give(tick + frame(58, 1, FIRST_NUMBER, 1), [])
-    (state,) = feed.market.updates()
-    assert (state.market_data_type, state.bid, state.bid_size) == (MarketDataType.LIVE, None, None)
 
 
 # ------------------------------------------------------------------------ when it does not fit

@@ -96,15 +96,58 @@ def test_the_time_of_the_event_is_the_exchanges(tick: int) -> None:
     assert (quote.event_time, quote.received) == (when, START)
 
 
-def test_the_kind_of_data() -> None:
-    """IB's 1 to 4; anything else changes nothing."""
+@pytest.mark.parametrize(
+    ("tick", "name"),
+    [(1, "bid"), (2, "ask"), (4, "last"), (66, "bid"), (67, "ask"), (68, "last")],
+)
+def test_a_price_beside_a_size_of_0_stands(tick: int, name: str) -> None:
+    """An index has no size, and IB cuts less than a share to 0: only the size is none."""
     merged = line()
+    merged.take_price(tick, 100.0, 0)
+    state = merged.state()
+    assert (getattr(state, name), getattr(state, f"{name}_size")) == (D(100), None)
+
+
+def test_the_kind_of_data() -> None:
+    """IB's 1 to 4; anything else changes nothing, and before a word it counts as the worst."""
     for number, kind in enumerate(MarketDataType, start=1):
-        assert merged.take_type(number)
+        merged = line()
+        assert merged.state().market_data_type is MarketDataType.DELAYED_FROZEN
+        for odd in (0, 5, -1):
+            merged.take_type(odd)
+        assert merged.kind is None
+        merged.take_type(number)
         assert merged.state().market_data_type is kind
-    for number in (0, 5, -1):
-        assert not merged.take_type(number)
+        merged.take_type(9)
+        assert merged.state().market_data_type is kind
+
+
+def test_live_ticks_without_a_word_are_not_called_live() -> None:
+    """The type is told, never guessed from the number of a tick; a delayed one tells by itself."""
+    merged = line()
+    merged.take_price(1, 187.4, 300)
     assert merged.state().market_data_type is MarketDataType.DELAYED_FROZEN
+    merged.take_price(66, 187.4, 300)
+    assert merged.state().market_data_type is MarketDataType.DELAYED
+
+
+@pytest.mark.parametrize("before", [None, *range(1, 5)])
+@pytest.mark.parametrize("after", range(1, 5))
+@pytest.mark.parametrize("numbers", [False, True])
+def test_what_a_change_of_kind_is_worth(before: int | None, after: int, numbers: bool) -> None:
+    """It is news only where known prices become worse; they never become better by a word."""
+    merged = line()
+    if before is not None:
+        merged.take_type(before)
+    if numbers:
+        merged.take_price(1, 187.4, 300)
+        merged.take_price(9, 180.0, 0)
+    is_told = before is not None
+    assert merged.take_type(after) is (numbers and is_told and after > (before or 0))
+    state = merged.state()
+    kept = numbers and not (is_told and after < (before or 0))
+    assert (state.bid, state.bid_size) == ((D("187.4"), D(300)) if kept else (None, None))
+    assert state.close == (D(180) if numbers else None)
 
 
 _TICKS = st.one_of(

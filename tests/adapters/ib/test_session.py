@@ -16,6 +16,7 @@ from ibloop.adapters.ib.errors import (
 )
 from ibloop.adapters.ib.session import REQUEST_ID_FIRST, clock_skew_s
 from ibloop.adapters.ports import NotSentError
+from ibloop.core.binding import Endpoint
 from ibloop.errors import GatewayUnavailableError
 
 
@@ -63,6 +64,22 @@ def test_a_port_that_contradicts_the_account_is_not_even_tried(
         with pytest.raises(WrongAccountError, match=f"does not go to the .* port {port}"):
             await session.connect()
         assert not session.is_connected()
+
+    play(scenario)
+
+
+def test_a_connection_says_where_it_has_led(play: Any) -> None:
+    """Account and port of the one in use, also when the next one will go elsewhere (P9)."""
+
+    async def scenario(bench: Any) -> None:
+        session = bench.session()
+        assert session.endpoint() is None
+        await session.connect()
+        there = Endpoint(session.account, session.port)
+        session.port = 1
+        assert session.endpoint() == there
+        session.disconnect()
+        assert session.endpoint() is None
 
     play(scenario)
 

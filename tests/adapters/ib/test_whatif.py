@@ -161,7 +161,7 @@ def test_many_questions_leave_room_for_cancels(play: Any, log_of: Any, make_orde
         assert [i.ib_order_id for i in answer.impacts] == list(range(next_id, next_id + 100))
         assert {i.problem for i in answer.impacts} == {""}
         assert min(least) == 0  # it had to wait; cancels have slots beyond that
-        assert not broker._client._msgQ
+        assert broker._client.unsent is None
 
     play(scenario, accounts=MARGIN)
 

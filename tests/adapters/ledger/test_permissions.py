@@ -28,6 +28,7 @@ def wanted(make: Any, **changes: Any) -> arming.Wanted:
         account=make.account,
         term=term_from(moment(make), timedelta(hours=1)),
         config_hash="c0ffee",
+        universe_hash="abc",
         build="1.0",
         notional_usd_max=D(50_000),
         runs_max=2,
@@ -48,6 +49,7 @@ def why_not(ledger: Ledger, make: Any, run_id: str | None = None) -> str | None:
         moment(make, 60),
         account=make.account,
         config_hash="c0ffee",
+        universe_hash="abc",
         build="1.0",
         run_id=run_id,
     )
@@ -119,6 +121,7 @@ def test_runs_are_used_up_one_by_one(ledger: Ledger, make: Any) -> None:
         "UPDATE arming SET expires_at = '2030-01-01T00:00:00.000Z'",
         "UPDATE arming SET runs_max = 9",
         "UPDATE arming SET order_id_floor = 9",
+        "UPDATE arming SET universe_hash = 'other'",
         "DELETE FROM arming",
         "UPDATE approvals SET ticket_hash = replace(ticket_hash, 'a', 'b'), content = '{}'",
         "UPDATE approvals SET expires_boottime_ns = expires_boottime_ns + 1",

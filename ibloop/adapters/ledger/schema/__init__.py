@@ -12,6 +12,7 @@ from ibloop.adapters.ledger.schema import (
     m005_risk,
     m006_guard,
     m007_acknowledged,
+    m008_armed_universe,
 )
 
 MIGRATION_SET = "ibloop"
@@ -23,5 +24,6 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("m005_risk", m005_risk.STATEMENTS),
     ("m006_guard", m006_guard.STATEMENTS),
     ("m007_acknowledged", m007_acknowledged.STATEMENTS),
+    ("m008_armed_universe", m008_armed_universe.STATEMENTS),
 )
 """Name and statements of each migration, in order; applied ones are known by name."""

@@ -53,7 +53,7 @@ def market_data(desk: Desk, session: Session, request: MarketData) -> None:
 
 
 def _begin(desk: Desk, session: Session, request: MarketData, instrument: Instrument) -> None:
-    req_id, kind = request.req_id, session.market_data_type
+    req_id, kind = request.req_id, _kind_shown(desk, session)
     delayed = kind in {DELAYED, DELAYED_FROZEN}
     wanted = None if delayed else generics.Generics.of(req_id, request.generic_ticks)
     line = MarketLine(req_id, instrument, kind, wanted)
@@ -66,6 +66,17 @@ def _begin(desk: Desk, session: Session, request: MarketData, instrument: Instru
         session.line.write(line.sample(desk, session))
     else:
         session.subscriptions[LINE, req_id] = Silence()
+
+
+def _kind_shown(desk: Desk, session: Session) -> int:
+    """Return the type of data that a client gets: live data wins where the login has it.
+
+    "If live data is available a request for delayed data would be ignored" (IB's "Market Data
+    Types"); so it is reported of type 4 too (ib_insync issues 439 and 517).
+    """
+    if session.market_data_type >= DELAYED and desk.options.market_data is MarketDataAccess.LIVE:
+        return LIVE
+    return session.market_data_type
 
 
 class Silence:

@@ -1,7 +1,7 @@
 """A ledger that cannot be written now: locked, read-only or on a full disk.
 
-The guard goes on looking and can still cancel everything; nothing can be sent meanwhile, because
-every send has to be journalled first. Other errors of the database end the process (F18).
+What lowers risk goes on meanwhile; nothing can be sent, because every send has to be journalled
+first. Other errors of the database end the process (F18).
 """
 
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ def is_unwritable(error: Exception) -> bool:
 
 @contextmanager
 def unwritable(what: str) -> Iterator[None]:
-    """Let a write be left out when the ledger cannot be written; the heartbeat says degraded."""
+    """Let a write be left out when the ledger cannot be written; whoever needs it tries again."""
     try:
         yield
     except (LedgerBusyError, OperationalError) as error:
         if not is_unwritable(error):
             raise
-        _log.error("guard.ledger_unwritable", what=what, error=str(error))
+        _log.error("ledger.unwritable", what=what, error=str(error))
