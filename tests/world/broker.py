@@ -1,95 +1,38 @@
-"""The broker of the world: what it holds happened, whatever its client ever hears of it."""
+"""The broker of the world as its client meets it: the port, and a connection that misbehaves."""
 
-import heapq
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from decimal import Decimal
 from functools import partial
-from random import Random
+from typing import Any
 
 from ibloop.adapters.ports import NotSentError
 from ibloop.core import events as ev
-from ibloop.core.model import (
-    ZERO,
-    AccountValues,
-    BrokerOrder,
-    Evidence,
-    Execution,
-    Instrument,
-    MarginImpact,
-    Order,
-    Position,
-    Side,
-)
-from ibloop.core.sessions import trade_date
-from tests.fakes.clock import FakeClock
-from tests.fakes.shown import ACCOUNT, ENDED, account_values, broker_row, margin_impact, report_of
-from tests.world.knobs import Knobs
+from ibloop.core.model import Evidence, Instrument, MarginImpact, Order
+from tests.fakes.shown import ENDED, margin_impact, report_of
+from tests.world.exchange import OURS, Exchange
 
-OURS = 11
-ZONE = "America/New_York"
-REJECTS = ((201, "Order rejected - reason:no"), (110, "price variation"), (203, "not allowed"))
+SLOTS, PACE_S = 45, 1.05
+"""Orders in a window of the pace; the adapter keeps five more messages for cancels."""
 
 
-@dataclass(slots=True)
-class Live:
-    """One order at the broker; ``status`` in IB's words, ``born_s`` in boot seconds.
+class WorldBroker(Exchange):
+    """The port ``Broker`` in front of the exchange.
 
-    ``came_dead``: it arrived after its own expiry, so it has never worked.
+    ``slots`` is how many messages the window of the pace holds; ``parked`` are the references of
+    orders that a gateway holds back.
     """
 
-    order: Order
-    client_id: int
-    perm_id: int
-    status: str
-    born_s: float
-    filled: Decimal = ZERO
-    ended_at: datetime | None = None
-    came_dead: bool = False
-
-
-@dataclass(slots=True)
-class Traded:
-    """An execution and when it happened, in boot seconds."""
-
-    execution: Execution
-    at_s: float
-
-
-class WorldBroker:
-    """The port ``Broker`` and everything behind it, driven by a heap of things to come."""
-
-    def __init__(
-        self,
-        clock: FakeClock,
-        random: Random,
-        knobs: Knobs,
-        instruments: dict[str, Instrument],
-        prices: dict[str, Decimal],
-        cash: Decimal,
-        positions: dict[str, Decimal],
-    ) -> None:
-        """Open the account with ``cash`` in USD and ``positions`` in shares by symbol."""
-        self.clock, self.random, self.knobs = clock, random, knobs
-        self.instruments, self.prices, self.cash = instruments, prices, cash
-        self.positions: defaultdict[str, Decimal] = defaultdict(lambda: ZERO, positions)
-        self.history: list[tuple[float, str, Decimal]] = []
-        self.live: list[Live] = []
-        self.trades: list[Traded] = []
-        self.placed: list[Order] = []
-        self.on_place: Callable[[Order], None] = lambda _: None
+    def __init__(self, *opened: Any) -> None:
+        """Open the account, without a connection; the arguments are those of the exchange."""
+        super().__init__(*opened)
         self.boundary: Callable[[str], None] = lambda _: None
         self.connected = False
         self.link_up = True
         self.frozen = False
-        self.next_order_id = 1
-        self.log: list[str] = []
+        self.gone_until_s = 0.0
+        self.slots = SLOTS
+        self.parked = set[str]()
+        self._written_s: list[float] = []
         self._session = 0
-        self._perm_id = 7000
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = 0
         self._inbox: list[ev.BrokerEvent] = []
         self._fifo_s = 0.0
         self._asked = False
@@ -106,7 +49,12 @@ class WorldBroker:
 
     def room(self) -> int:
         """Return how many orders may leave now."""
-        return 45
+        return max(0, self.slots - len(self._recent()))
+
+    def _recent(self) -> list[float]:
+        since_s = self.now_s() - PACE_S
+        self._written_s = [at_s for at_s in self._written_s if at_s > since_s]
+        return self._written_s
 
     def has_news(self) -> bool:
         """Return whether something has arrived."""
@@ -125,13 +73,26 @@ class WorldBroker:
             raise NotSentError("the socket was closed before the first byte")
         self.placed.append(order)
         self.on_place(order)
+        self._written_s.append(self.now_s())
         self._note(f"placed {order.client_order_id} id {order.ib_order_id}")
         if not self._chance(self.knobs.swallow):
-            parked = self._chance(self.knobs.park)
-            delay = self.random.uniform(0, self.knobs.park_s) if parked else 0.01
-            session = self._session
-            self.after(delay, lambda: self._arrive(order, session if parked else None))
+            if self._chance(self.knobs.park):
+                self._park(order)
+            else:
+                self.after(0.01, lambda: self._arrive(order))
         self.boundary("after place")
+
+    def _park(self, order: Order) -> None:
+        """Hold an order back in a gateway: if that ends meanwhile, half of them are lost."""
+        session, ref = self._session, order.client_order_id
+        self.parked.add(ref)
+
+        def leave() -> None:
+            self.parked.discard(ref)
+            if session == self._session or self.random.random() >= 0.5:
+                self._arrive(order)
+
+        self.after(self.random.uniform(0, self.knobs.park_s), leave)
 
     def cancel(self, order: Order) -> None:
         """Take the request to cancel an order."""
@@ -201,6 +162,7 @@ class WorldBroker:
                     open_orders=shown,  # type: ignore[arg-type]
                     completed_orders=ended,  # type: ignore[arg-type]
                     executions=executions,  # type: ignore[arg-type]
+                    next_order_id=self.next_order_id,
                 )
             )
         )
@@ -209,56 +171,6 @@ class WorldBroker:
         if self._asked and session == self._session:
             self._asked = False
             self._inbox.append(ev.EvidenceFailed("a query timed out"))
-
-    def _shown_positions(self) -> tuple[Position, ...]:
-        """Return the positions as of a moment ago: IB's answers lag."""
-        until_s = self._lagged_s()
-        held = dict(self.positions)
-        for at_s, symbol, signed in self.history:
-            if at_s > until_s:
-                held[symbol] -= signed
-        return tuple(
-            Position(s, self.instruments[s].con_id, q, self.prices[s]) for s, q in held.items()
-        )
-
-    def _shown_open(self) -> tuple[BrokerOrder, ...]:
-        until_s = self._lagged_s()
-        shown = [x for x in self.live if x.status not in ENDED and x.born_s <= until_s]
-        return tuple(broker_row(live, live.client_id) for live in shown)
-
-    def _shown_ended(self) -> tuple[BrokerOrder, ...]:
-        today = trade_date(self.clock.now().utc, ZONE)
-        ended = [x for x in self.live if x.status in ENDED and x.ended_at is not None]
-        return tuple(
-            broker_row(x, x.client_id)
-            for x in ended
-            if x.ended_at and trade_date(x.ended_at, ZONE) == today
-        )
-
-    def _shown_executions(self) -> tuple[Execution, ...]:
-        until_s, today = self._lagged_s(), trade_date(self.clock.now().utc, ZONE)
-        newest: dict[str, Execution] = {}
-        for traded in self.trades:
-            found = traded.execution
-            if traded.at_s <= until_s and trade_date(found.executed_at, ZONE) == today:
-                newest[found.exec_id.rpartition(".")[0]] = found
-        return tuple(newest.values())
-
-    def _lagged_s(self) -> float:
-        return self.now_s() - self._up_to(self.knobs.lag_s)
-
-    def executions(self) -> list[Execution]:
-        """Return every execution there ever was, in its newest revision."""
-        newest = {t.execution.exec_id.rpartition(".")[0]: t.execution for t in self.trades}
-        return list(newest.values())
-
-    def orders(self) -> list[BrokerOrder]:
-        """Return every order there ever was."""
-        return [broker_row(live, live.client_id) for live in self.live]
-
-    def values(self) -> AccountValues:
-        """Return cash and net liquidation."""
-        return account_values(self.cash, self.positions, self.prices, self.clock.now().utc)
 
     # --- the connection -----------------------------------------------------------------------
 
@@ -288,173 +200,38 @@ class WorldBroker:
         self._session += 1
         self.connected, self._asked, self._inbox = False, False, []
 
-    def set_link(self, *, up: bool) -> None:
-        """Lose or restore the line between gateway and IB (1100, 1102)."""
-        if up != self.link_up:
-            self.link_up = up
-            if self.connected:
-                self._inbox.append(ev.ErrorReported(None, 1102 if up else 1100, "link"))
-
-    # --- orders -------------------------------------------------------------------------------
-
-    def _arrive(self, order: Order, session: int | None) -> None:
-        """Let an order reach the exchange; one parked in a gateway that has gone is lost."""
-        if session is not None and session != self._session and self.random.random() < 0.5:
+    def lose_link(self) -> None:
+        """Lose the line between gateway and IB; after a 1300 the socket goes, too."""
+        if not self.link_up:
             return
-        assert order.ib_order_id is not None
-        self.next_order_id = max(self.next_order_id, order.ib_order_id + 1)
-        live = Live(order, OURS, self._next_perm_id(), "Submitted", self.now_s())
-        if self._chance(self.knobs.reject):
-            self._reject(live)
-            return
-        self.live.append(live)
-        self._note(f"working {order.client_order_id} perm {live.perm_id}")
-        if order.good_till <= self.clock.now().utc:
-            live.came_dead = True
-            self._end(live, "Cancelled")
-            return
-        self._tell(report_of(live))
-        if self._chance(self.knobs.inactive):
-            self._tell(replace(report_of(live), ib_status="Inactive", why_held="locate"))
-        if not self._chance(self.knobs.rest):
-            self.after(self._up_to(self.knobs.fill_s), lambda: self._fill_some(live))
-        self._watch_expiry(live)
+        other = self._chance_later(self.knobs.other_code)
+        code = self.later.choice((1300, 2110)) if other else 1100
+        self.link_up = False
+        self._notice(code)
+        if code == 1300:
+            self.after(self.later.uniform(0, 2), lambda: self.disconnect("1300"))
 
-    def _watch_expiry(self, live: Live) -> None:
-        wait_s = (live.order.good_till - self.clock.now().utc).total_seconds()
-        if live.status in ENDED:
-            return
-        if wait_s <= 0:
-            self._end(live, "Cancelled")
-        else:
-            self.after(min(wait_s, 30.0), lambda: self._watch_expiry(live))
+    def restore_link(self) -> None:
+        """Restore the line between gateway and IB; with 1101 the subscriptions are gone."""
+        if not self.link_up:
+            self.link_up = True
+            self._notice(1101 if self._chance_later(self.knobs.data_lost) else 1102)
 
-    def _reject(self, live: Live) -> None:
-        code, text = self.random.choice(REJECTS)
-        if code == 201:
-            live.status, live.ended_at = "Inactive", self.clock.now().utc
-            self.live.append(live)
-        if not self._chance(self.knobs.reject_silently):
-            self._tell(ev.ErrorReported(live.order.ib_order_id, code, text))
-            if code == 201:
-                self._tell(report_of(live))
+    def _notice(self, code: int) -> None:
+        self._note(f"notice {code}")
+        if self.connected:
+            self._inbox.append(ev.ErrorReported(None, code, "link"))
 
-    def _fill_some(self, live: Live) -> None:
-        left = live.order.quantity - live.filled
-        if live.status in ENDED:
-            return
-        if self._chance(self.knobs.partial) and left > 1:
-            self.fill(live, Decimal(self.random.randrange(1, int(left))))
-            if not self._chance(self.knobs.rest):
-                self.after(self._up_to(self.knobs.fill_s), lambda: self._fill_some(live))
-        else:
-            self.fill(live, left)
+    def thaw(self) -> None:
+        """Let a frozen gateway go on."""
+        self.frozen = False
 
-    def fill(self, live: Live, quantity: Decimal) -> None:
-        """Execute shares of an order and tell of it."""
-        order = live.order
-        execution = Execution(
-            exec_id=f"0000e0d5.{len(self.trades) + 1:04}.01",
-            account=ACCOUNT,
-            client_order_id=order.client_order_id,
-            perm_id=live.perm_id,
-            symbol=order.symbol,
-            con_id=order.con_id,
-            side=order.side,
-            quantity=quantity,
-            price=self.prices[order.symbol],
-            executed_at=self.clock.now().utc.replace(microsecond=0),
-        )
-        self._book(execution, order.side.sign * quantity)
-        live.filled += quantity
-        self._note(f"filled {order.client_order_id or order.symbol} {quantity}")
-        if live.filled >= order.quantity:
-            live.status, live.ended_at = "Filled", self.clock.now().utc
-        self._tell(ev.Executed(execution))
-        if live.client_id == OURS:
-            self._tell(report_of(live))
-        late = self._chance(self.knobs.commission_late)
-        cost = ev.CommissionReported(execution.exec_id, Decimal(0), None)
-        self.after(30.0 if late else 0.0, lambda: self._tell(cost))
-        if quantity > 1 and self._chance(self.knobs.correct):
-            self.after(self._up_to(10.0), lambda: self._correct(live, execution))
+    def restart(self, seconds: float) -> None:
+        """End the gateway, as it does once a night; it can be reached again after ``seconds``."""
+        self.disconnect("the gateway restarts")
+        self.gone_until_s = self.now_s() + seconds
 
-    def _correct(self, live: Live, execution: Execution) -> None:
-        """Take a share back: the same execution, its next revision."""
-        revised = replace(
-            execution,
-            exec_id=f"{execution.exec_id.rpartition('.')[0]}.02",
-            quantity=execution.quantity - 1,
-        )
-        self._book(revised, -execution.side.sign * Decimal(1))
-        live.filled -= 1
-        if live.status == "Filled":
-            live.status = "Cancelled"
-        self._note(f"corrected {execution.exec_id}")
-        self._tell(ev.Executed(revised))
-
-    def _book(self, execution: Execution, signed: Decimal) -> None:
-        self.trades.append(Traded(execution, self.now_s()))
-        self.positions[execution.symbol] += signed
-        self.history.append((self.now_s(), execution.symbol, signed))
-        self.cash -= signed * execution.price
-
-    def _cancel(self, order: Order) -> None:
-        for live in self.live:
-            if live.order.ib_order_id != order.ib_order_id or live.client_id != OURS:
-                continue
-            if live.status in ENDED:
-                text = f"cannot be cancelled, state: {live.status}"
-                self._tell(ev.ErrorReported(order.ib_order_id, 10148, text))
-            elif self._chance(self.knobs.false_cancel):
-                self._tell(replace(report_of(live), ib_status="Cancelled"))
-            elif self._chance(self.knobs.late_fill) and live.order.quantity - live.filled > 1:
-                self._end(live, "Cancelled")
-                self.fill(live, Decimal(1))
-            else:
-                self._end(live, "Cancelled")
-                self._tell(ev.ErrorReported(order.ib_order_id, 202, "Order Canceled"))
-
-    def _end(self, live: Live, status: str) -> None:
-        if live.status not in ENDED:
-            live.status, live.ended_at = status, self.clock.now().utc
-            self._note(f"{status} {live.order.client_order_id}")
-            self._tell(report_of(live))
-
-    def trade_by_hand(self, symbol: str, side: Side, quantity: int, like: Order) -> None:
-        """Let a person trade in TWS."""
-        order = replace(
-            like,
-            client_order_id="",
-            symbol=symbol,
-            con_id=self.instruments[symbol].con_id,
-            side=side,
-            quantity=Decimal(quantity),
-            ib_order_id=0,
-        )
-        live = Live(order, 0, self._next_perm_id(), "Submitted", self.now_s())
-        self.live.append(live)
-        self.fill(live, Decimal(quantity))
-
-    # --- time and talk ------------------------------------------------------------------------
-
-    def now_s(self) -> float:
-        """Return boot time in seconds."""
-        return self.clock.now().boottime_ns / 1e9
-
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do something later."""
-        self._count += 1
-        heapq.heappush(self._heap, (self.now_s() + seconds, self._count, action))
-
-    def next_s(self) -> float | None:
-        """Return when the next thing happens, in boot seconds."""
-        return self._heap[0][0] if self._heap else None
-
-    def run_due(self) -> None:
-        """Let happen what is due."""
-        while self._heap and self._heap[0][0] <= self.now_s():
-            heapq.heappop(self._heap)[2]()
+    # --- talk ---------------------------------------------------------------------------------
 
     def _tell(self, event: ev.BrokerEvent) -> None:
         """Send a callback on its way: it may get lost, come twice, or after the next one."""
@@ -473,16 +250,3 @@ class WorldBroker:
             self.after(1.0, lambda: self._deliver(event, session))
         else:
             self._inbox.append(event)
-
-    def _chance(self, probability: float) -> bool:
-        return probability > 0 and self.random.random() < probability
-
-    def _up_to(self, seconds: float) -> float:
-        return self.random.uniform(0, seconds)
-
-    def _next_perm_id(self) -> int:
-        self._perm_id += 1
-        return self._perm_id
-
-    def _note(self, text: str) -> None:
-        self.log.append(f"{self.clock.now().utc:%H:%M:%S.%f} {text}")

@@ -1,7 +1,8 @@
 """How bad a world is: each seed switches a random subset of faults on and draws their strength."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from random import Random
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,24 @@ class Knobs:
     # An operator who puts an old ledger back.
     back_up_each_s: float = 0.0
     restore_each_s: float = 0.0
+    # --- Of the second stream, from here on ---
+    # The line behind the gateway, its nightly restart, and room for messages.
+    other_code: float = 0.0
+    data_lost: float = 0.0
+    restart_in_s: float = 0.0
+    crowd_each_s: float = 0.0
+    crowd_s: float = 10.0
+    # Prices that move, quotes that are fresh and mean nothing, IB's price cap.
+    drift_each_s: float = 0.0
+    odd_quote_each_s: float = 0.0
+    odd_quote_s: float = 30.0
+    stale_each_s: float = 0.0
+    cap: float = 0.0
+    # A ledger that cannot be written, and a builder that asks for anything.
+    full_each_s: float = 0.0
+    full_s: float = 5.0
+    busy_ledger: float = 0.0
+    hostile_each_s: float = 0.0
 
 
 CALM = Knobs()
@@ -121,17 +140,46 @@ _STRENGTH: dict[str, tuple[float, float]] = {
 }
 
 
-def draw(random: Random) -> Knobs:
-    """Return the knobs of a seed: about a quarter of the faults, or nearly none, or many."""
-    share = random.choice((0.08, 0.2, 0.2, 0.35, 0.6))
-    chosen = {
-        name: random.uniform(*bounds)
-        for name, bounds in _STRENGTH.items()
-        if random.random() < share
-    }
+_STRENGTH_LATER: dict[str, tuple[float, float]] = {
+    "other_code": (0.2, 1.0),
+    "data_lost": (0.2, 1.0),
+    "restart_in_s": (30, 600),
+    "crowd_each_s": (5, 100),
+    "crowd_s": (1, 30),
+    "drift_each_s": (1, 30),
+    "odd_quote_each_s": (10, 100),
+    "odd_quote_s": (5, 60),
+    "cap": (0.05, 0.4),
+    "full_each_s": (20, 200),
+    "full_s": (1, 20),
+    "busy_ledger": (0.001, 0.02),
+    "hostile_each_s": (30, 300),
+    "stale_each_s": (1, 20),
+}
+"""Drawn from a stream of their own, so that the worlds from before they were known stay as bad."""
+
+
+def draw(seed: int, random: Random) -> Knobs:
+    """Return the knobs of a seed: about a quarter of the faults, or nearly none, or many.
+
+    ``random`` is the world's own stream, which goes on with what happens.
+    """
+    later = Random(f"knobs {seed}")
+    chosen = _draw(random, random.choice((0.08, 0.2, 0.2, 0.35, 0.6)), _STRENGTH)
     if "restore_each_s" in chosen:
         chosen["back_up_each_s"] = random.uniform(5, 60)
-    return Knobs(**chosen)
+    more = _draw(later, later.choice((0.0, 0.1, 0.2, 0.4)), _STRENGTH_LATER)
+    if "link_each_s" not in chosen and more.keys() & {"other_code", "data_lost"}:
+        more["link_each_s"] = later.uniform(*_STRENGTH["link_each_s"])
+    return replace(Knobs(**chosen), **more)
+
+
+def _draw(random: Random, share: float, strength: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    return {
+        name: random.uniform(*bounds)
+        for name, bounds in strength.items()
+        if random.random() < share
+    }
 
 
 def told(knobs: Knobs) -> str:

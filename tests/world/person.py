@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ibloop.adapters.ledger import account, commands, orders
 from ibloop.adapters.ledger.resolution import Decision, Fate, resolve
 from ibloop.core.lifecycle import OrderState, RunReason, RunState
-from ibloop.core.model import Order
+from ibloop.core.model import Order, Tif
 from ibloop.daemons.executing.comparing import (
     accept_positions,
     explained_positions,
@@ -13,7 +13,7 @@ from ibloop.daemons.executing.comparing import (
 )
 from ibloop.daemons.executing.run_commands import ACCEPT_LEDGER
 from ibloop.errors import RefusedError
-from tests.world.broker import ENDED
+from tests.fakes.shown import ENDED
 
 if TYPE_CHECKING:
     from tests.world.world import World
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 class Person:
     """Decides what is left after the faults have ended.
 
-    ``let_go`` are the references whose last correction went unheard and was accepted away.
+    ``let_go`` are the references whose last correction went unheard and was accepted away;
+    ``wants_a_night`` tells that something can only be decided tomorrow.
     """
 
     def __init__(self, world: "World") -> None:
         """Look at a world."""
         self.world = world
         self.let_go = set[str]()
+        self.wants_a_night = False
 
     def decide(self) -> None:
         """Do what a person does who can see the truth."""
@@ -41,14 +43,17 @@ class Person:
             self._accept_ledger()
         if standing_breaks(self.world.ledger.db):
             self._accept_positions()
-        run = self.world.run(self.world._key())
+        run = self.world.run(self.world.chaos.key())
         unknown = orders.in_states(self.world.ledger.db, {OrderState.UNKNOWN})
         if run.status is RunState.BLOCKED and not unknown:
-            self.world.retry(run.run_key)
+            if run.reason is RunReason.LIMIT_BREACHED:
+                self.world.cancel_run(run.run_key)  # the day's orders may be used up
+            else:
+                self.world.retry(run.run_key)
 
     def _accept_ledger(self) -> None:
         """Cancel in TWS what this ledger does not know, then accept the ledger."""
-        assert self.world.restored or self._all_came_dead(), (
+        assert self.world.chaos.restored or self._all_came_dead(), (
             f"expected no restored ledger: {self.world.desk.trouble}"
         )
         for live in self.world.broker.live:
@@ -78,6 +83,8 @@ class Person:
         found = [
             x for x in self.world.broker.live if x.order.client_order_id == order.client_order_id
         ]
+        if order.client_order_id in self.world.broker.parked:
+            return  # it stands in the gateway's own list
         if not found:
             decision = Decision(Fate.NOT_SENT, "not at the broker")
         elif found[0].status not in ENDED:
@@ -95,6 +102,8 @@ class Person:
             with self.world._whole() as tx:
                 resolve(tx, row, decision, self.world.clock.now().utc, "ann")
         except RefusedError as error:
+            # One for the day may come alive until its day is over.
+            self.wants_a_night = order.tif is Tif.DAY
             self.world.broker._note(f"refused: {error}")
 
     def _accept_positions(self) -> None:

@@ -18,14 +18,14 @@ FOUND_BY = {
     "send_again_on_timeout": 3,
     "halt_outside_the_transaction": 1,
     "fills_by_full_id": 2,
-    "deaf_while_disconnected": 3,
-    "cancel_believed_from_an_error": 3,
+    "deaf_while_disconnected": 2,
+    "cancel_believed_from_an_error": 9,
     "window_without_a_canary": 0,
-    "restored_ledger_accepted": 10,
-    "absence_believed_at_once": 90,
+    "restored_ledger_accepted": 12,
+    "absence_believed_at_once": 7,
     "order_id_from_the_broker_alone": 0,
-    "stale_quote_trades": 279,
-    "late_fill_ignored": 109,
+    "stale_quote_trades": 2,
+    "late_fill_ignored": 124,
 }
 
 
