@@ -94,7 +94,7 @@ def why_unarmed(
     if universe_hash is None:
         return "the universe cannot be read"
     if arming.universe_hash != universe_hash:
-        return "the universe has changed since it was armed"
+        return "the universe has changed since it was armed: restart the executor, then arm again"
     if arming.build != build:
         return f"armed for build {arming.build}, this is {build}"
     if run_id not in arming.runs and not arming.runs_left:

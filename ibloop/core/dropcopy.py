@@ -28,6 +28,10 @@ CLEAR_S = 30.0
 """How long both must agree again before a freeze is lifted."""
 
 
+ENTERED_BY_HAND = "resolved:"
+"""What the execution ids begin with that `ibloop orders resolve` makes."""
+
+
 class BreakKind(StrEnum):
     """How ledger and broker differ."""
 
@@ -94,7 +98,8 @@ class Copies:
     and of those bases, by base. ``expected``: shares by symbol that the ledger expects, ``None``
     before the first run; ``held``: what the broker says. Prices by symbol, before and now, and the
     contracts of what was held before, tell splits and new symbols. ``unexplained``: by symbol what
-    the guard's own books cannot explain, ``None`` before it has any.
+    the guard's own books cannot explain, ``None`` before it has any. ``released`` are the breaks,
+    by their keys, that a person has lifted a freeze of.
     """
 
     shown: Mapping[str, Seen]
@@ -107,6 +112,7 @@ class Copies:
     prices_now: Mapping[str, Decimal]
     since: datetime
     unexplained: Mapping[str, str] | None = None
+    released: frozenset[tuple[str, str]] = frozenset()
 
 
 def compare(copies: Copies) -> tuple[Break, ...]:
@@ -161,7 +167,9 @@ def _unconfirmed(copies: Copies) -> Iterator[Break]:
     if not copies.is_complete:
         return
     for base, fill in copies.recorded.items():
-        if base not in copies.shown and fill.executed_at >= copies.since:
+        # What a person has entered for an order that the broker has forgotten is never shown.
+        entered = fill.exec_id.startswith(ENTERED_BY_HAND)
+        if base not in copies.shown and fill.executed_at >= copies.since and not entered:
             text = f"the ledger has {fill.quantity} {fill.symbol} ({fill.exec_id}) of today"
             text = f"{text}, the broker does not show it"
             yield Break(BreakKind.UNCONFIRMED, fill.symbol, base, text, has_cause=False)
@@ -279,7 +287,10 @@ def conclude(
 
     A break that has lasted for ``grace_s`` freezes its symbol; more than :data:`SYMBOLS_MAX`
     symbols at once freeze the account. A freeze is lifted after :data:`CLEAR_S` of being explained.
+    A difference about one execution that a person has released is not frozen again: nothing else
+    could end one that the broker took back. Positions go on being compared.
     """
+    found = [b for b in found if b.kind is BreakKind.POSITION or b.key not in copies.released]
     differing = {b.key: watch.differing.get(b.key, now) for b in found}
     frozen = {(f.kind.value, f.subject) for f in standing}
     due = [b for b in found if now.age_s(differing[b.key]) >= grace_s and b.key not in frozen]

@@ -1,6 +1,8 @@
 """The executor daemon: the one process that sends orders."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from ibloop.adapters.calendar import session_at
@@ -22,6 +24,7 @@ from ibloop.core.binding import binding_problem
 from ibloop.core.gates import Gate, Pulse, check_gates, first_failed, guard_silence
 from ibloop.core.invariant import present
 from ibloop.core.lifecycle import RunReason, RunState
+from ibloop.core.model import Moment
 from ibloop.core.sessions import run_deadline
 from ibloop.daemons.executing.order_executor import ACTOR, OrderExecutor
 from ibloop.daemons.executing.run_planner import RunPlanner
@@ -31,10 +34,14 @@ from ibloop.daemons.halting import latch_halt_file, severest_halt
 from ibloop.daemons.link import GatewayLink
 from ibloop.daemons.loop import Report, run_daemon
 from ibloop.daemons.pretrade import gate_rules, observe, pulse
-from ibloop.daemons.unwritable import is_unwritable
+from ibloop.daemons.unwritable import is_unwritable, unwritable
 
 PACED_PAUSE_S = 0.01
 """How soon an order is looked at again that the pace keeps back: nothing else would wake us."""
+UNWRITABLE_PAUSE_S = 5.0
+"""How soon a write is tried again that the ledger did not take: it may have waited as long."""
+CANCELS_LEAVE_S_MAX = 10.0
+"""How long an end is put off for cancels that the pace holds back: 450 of them leave meanwhile."""
 
 
 async def run(profile: Profile) -> None:
@@ -61,6 +68,7 @@ async def run(profile: Profile) -> None:
             "whose it is; nothing is sent meanwhile, and nothing that happens is lost"
         ) from error
     finally:
+        await process.broker.let_cancels_leave(CANCELS_LEAVE_S_MAX)
         process.close()
 
 
@@ -95,21 +103,49 @@ class ExecutorProcess:
         self._desk: OrderExecutor | None = None
         self._trader: TradeExecutor | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._refused: Moment | None = None
 
     def step(self) -> bool:
         """Look after the connection, then do one piece of the executor's work."""
-        if self._trader is None:
-            self._start()
+        if self._trader is None and not self._may_start():
+            return False
         self._link.step()
         trader = present(self._trader, "trade executor")
         ledger = present(self._ledger, "ledger")
         worked = trader.step()
         # Afterwards: the file counts without being written, and a kill must not wait for that.
-        worked |= latch_halt_file(ledger, self._profile.data_dir, self.clock, ACTOR)
+        if not self._is_refused():
+            with self._unless_refused("halt.latched"):
+                worked |= latch_halt_file(ledger, self._profile.data_dir, self.clock, ACTOR)
         if trader.is_paced and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(PACED_PAUSE_S, self._look_again)
         return worked
+
+    def _may_start(self) -> bool:
+        """Start, unless the ledger cannot be written: then nothing is known that could be lost."""
+        if self._is_refused():
+            return False
+        with self._unless_refused("executor.start"):
+            self._start()
+        if self._refused is not None and self._ledger is not None:
+            self._ledger.close()
+            self._ledger = self._desk = None
+        return self._trader is not None
+
+    def _is_refused(self) -> bool:
+        """Return whether the ledger has refused a write just now."""
+        now = self.clock.now()
+        return self._refused is not None and now.age_s(self._refused) < UNWRITABLE_PAUSE_S
+
+    @contextmanager
+    def _unless_refused(self, what: str) -> Iterator[None]:
+        """Remember that a write was refused; it is tried again after a pause."""
+        done = False
+        with unwritable(what):
+            yield
+            done = True
+        self._refused = None if done else self.clock.now()
 
     def _look_again(self) -> None:
         self._timer = None
@@ -119,7 +155,8 @@ class ExecutorProcess:
         """Return how the executor is: ``ready`` once it knows the broker's truth."""
         desk, trader = self._desk, self._trader
         if desk is None or trader is None:
-            return Report("starting")
+            refused = self._refused is not None
+            return Report("starting", "the ledger cannot be written" if refused else "")
         run = trader.current()
         fields = {"run_id": run.run_id if run else None, "epoch": desk.epoch}
         if desk.trouble is not None:

@@ -211,7 +211,7 @@ class TradeGuard:
         self._degraded = self._degraded or now
         if not self._degraded_told and now.age_s(self._degraded) >= DEGRADED_TOLD_S:
             self._degraded_told = True
-            text = f"the guard cannot value the account, nothing new is bought: {verdict.reason}"
+            text = f"the guard is degraded, nothing new is bought: {verdict.reason}"
             alerts.raise_alert(tx, "warning", "guard.degraded", "guard", text, None, now.utc, ACTOR)
 
     def _unwritten(self, sight: Sight, error: str) -> GuardVerdict:

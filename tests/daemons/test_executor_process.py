@@ -17,8 +17,10 @@ from ibloop.core.binding import Endpoint
 from ibloop.core.gates import Gate
 from ibloop.core.lifecycle import RunReason, RunState
 from ibloop.core.model import HaltLevel
+from ibloop.daemons import executor
 from ibloop.daemons.executing.order_trouble import Trouble
 from ibloop.daemons.executor import ExecutorProcess, run
+from ibloop.daemons.loop import Report
 from ibloop.daemons.pretrade import request_run
 from ibloop.errors import LockHeldError
 from tests.fakes.site import Site
@@ -227,12 +229,30 @@ def test_a_kill_in_the_file_does_not_wait_to_be_latched(
     monkeypatch.setattr(process._trader, "step", step)
     (site.profile.data_dir / "HALT").write_text("kill")
     other = site.open_ledger()
-    with closing(other), other.transaction(), pytest.raises(LedgerBusyError):
+    with closing(other), other.transaction():
         process.step()
-    assert stepped_first == [True]
+        process.step()  # does not wait for the lock once more
+    assert stepped_first == [True, True]
     monkeypatch.setattr(process._trader, "step", whole)
+    monkeypatch.setattr(executor, "UNWRITABLE_PAUSE_S", 0.0)
     process.step()
     assert halts.level(site.ledger.db) is HaltLevel.KILL
+    process.close()
+
+
+def test_a_ledger_that_is_locked_at_the_start_is_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ending would use up the starts that systemd allows, and then nobody would start it again."""
+    monkeypatch.setattr(gate_module, "GATE_WAIT_S", 0.05)
+    process, other = ExecutorProcess(site.profile), site.open_ledger()
+    with closing(other), other.transaction():
+        assert not process.step()
+        assert not process.step()
+        assert process.report() == Report("starting", "the ledger cannot be written")
+    monkeypatch.setattr(executor, "UNWRITABLE_PAUSE_S", 0.0)
+    process.step()
+    assert process.report().status == "disconnected"
     process.close()
 
 

@@ -29,7 +29,7 @@ def tell(post: Post, errors: int, degraded: int = 0, symbols: int = 10) -> None:
     """Let the stream say how it is."""
     served = [f"S{i}" for i in range(symbols)]
     fields = {
-        "ib_error_count": errors,
+        "feed_error_count": errors,
         "subscribed_symbols": served,
         "degraded_count": degraded,
     }

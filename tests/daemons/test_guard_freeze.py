@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ibloop.adapters.ledger import alerts, freezes
+from ibloop.adapters.ledger import alerts, freezes, orders
 from ibloop.adapters.ledger.guard_memory import GuardMemory
+from ibloop.adapters.ledger.resolution import Decision, Fate, resolve
 from ibloop.core.dropcopy import (
     ACCOUNT,
     UNEXPLAINED,
@@ -215,6 +216,44 @@ def test_a_fill_that_the_broker_does_not_show_stays_frozen_over_night(house: Hou
         assert len(release(tx, "BBB", "the broker took it back", house.clock.now().utc, "ann")) == 1
         assert release(tx, "BBB", "again", house.clock.now().utc, "ann") == ()
     copy.play(60)
+    assert copy.frozen() == set()
+
+
+def test_what_a_person_released_stays_released_the_same_day(house: House) -> None:
+    """An execution that the broker took back is never shown again: nothing else could end it."""
+    copy = Copy(house)
+    house.queue()
+    copy.play(60)
+    executions = house.broker.executions
+    executions[:] = [e for e in executions if e.symbol != "BBB"]
+    copy.play(60)
+    assert copy.frozen() == {"BBB"}
+    with house.ledger.transaction() as tx:
+        assert release(tx, "BBB", "the broker took it back", house.clock.now().utc, "ann")
+    copy.play(120)
+    assert copy.frozen() == set()
+    executions[:] = [e for e in executions if e.symbol != "CCC"]
+    copy.play(60)
+    assert copy.frozen() == {"CCC"}
+
+
+def test_a_fill_that_a_person_entered_is_not_missed_at_the_broker(house: House) -> None:
+    """`orders resolve --as filled` is for what the broker has forgotten: it shows no such id."""
+    copy = Copy(house)
+    house.script("AAA", swallowed=True)
+    house.queue()
+    house.until_ended()
+    house.clock.advance(24 * 3600)
+    house.restart()
+    house.play(60)
+    row = orders.find(house.ledger.db, "ibl:K1:AAA:S:0")
+    assert row is not None
+    assert row.order.status == "unknown"
+    house.broker.positions["AAA"] -= row.order.quantity
+    decision = Decision(Fate.FILLED, "a test", quantity=row.order.quantity, price=D(50))
+    with house.ledger.transaction() as tx:
+        resolve(tx, row, decision, house.clock.now().utc, "ann")
+    copy.play(120)
     assert copy.frozen() == set()
 
 

@@ -13,6 +13,7 @@ from ibloop.adapters.ledger.connection import (
     Connection,
     LedgerBusyError,
     OperationalError,
+    Tx,
     driver,
 )
 from ibloop.core.lifecycle import RunState
@@ -136,6 +137,30 @@ def test_a_kill_leaves_although_the_ledger_cannot_be_written(
     assert ASKED in journal(house)[known:]
     assert house.states()["AAA"] == "canceled"
     assert house.broker.canceled == house.broker.placed * 2
+
+
+def test_a_cancel_whose_commit_fails_is_not_taken_for_written(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk shows at the commit: no flood of cancels, and a later look writes it down."""
+    whole = house.ledger.transaction
+
+    @contextmanager
+    def full_at_the_commit() -> Iterator[Tx]:
+        with whole() as tx:
+            yield tx
+            raise OperationalError("database or disk is full")
+
+    (house.directory / "HALT").write_text("kill")
+    monkeypatch.setattr(house.ledger, "transaction", full_at_the_commit)
+    for _ in range(100):
+        with suppress(OperationalError):
+            house.trader.step()
+    assert house.broker.canceled == house.broker.placed  # once
+    monkeypatch.setattr(house.ledger, "transaction", whole)
+    known = len(journal(house))
+    house.play(5)
+    assert ASKED in journal(house)[known:]
 
 
 def test_any_other_error_of_the_database_is_not_passed_over(

@@ -27,7 +27,8 @@ CONTRACT = (
     "last_snapshot_refresh host port client_id ticks_total publishes_total"
 )
 BESIDE = (
-    "left_out left_out_count degraded_symbols degraded_count refused_symbols refused_count "
+    "feed_error_count left_out left_out_count degraded_symbols degraded_count "
+    "refused_symbols refused_count "
     "unwritten_symbols unwritten_count crossed_symbols crossed_count locked_symbols locked_count"
 )
 

@@ -345,6 +345,7 @@ def test_without_a_line_for_snapshots_some_are_given_up(tmp_path: Path) -> None:
         assert "error 101" in str(world.fields()["left_out"])
         assert (world.fields()["refused_symbols"], world.fields()["degraded_symbols"]) == ({}, {})
         assert world.fields()["ib_error_count"] == 10
+        assert world.fields()["feed_error_count"] == 0  # each was about a symbol
         assert world.market.calls[1:] == ["-S95,S96,S97,S98,S99"]
 
     play(test, tmp_path)

@@ -129,6 +129,10 @@ class PacedClient(Client):
         """Return how many orders can be written now; ``now`` by the loop's clock."""
         return self._pace.room(now)
 
+    def cancels_waiting(self) -> int:
+        """Return how many cancels have not left yet."""
+        return self._pace.urgent_waiting()
+
     def is_writable(self) -> bool:
         """Return whether the socket is not yet known to be closed."""
         transport: Any = self.conn.transport

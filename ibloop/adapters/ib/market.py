@@ -220,6 +220,9 @@ class IbMarketData(IbFallback):
         elif line.take_type(kind) and line.kind is not None:
             self._worsened[line.instrument.symbol] = line.kind
             self.wake.set()
+        else:
+            # It is not worse any more: what was to be told of it would be about the past.
+            self._worsened.pop(line.instrument.symbol, None)
 
     def _kind_of(self, symbol: str) -> MarketDataType | None:
         """Return the type of the symbol's line: the login's rights are the same for a snapshot."""

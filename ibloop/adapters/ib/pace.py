@@ -71,6 +71,10 @@ class Pace(Generic[T]):
         """Return what waits, in the order in which it will leave."""
         return [*self._urgent, *self._questions]
 
+    def urgent_waiting(self) -> int:
+        """Return how many cancels wait."""
+        return len(self._urgent)
+
     def due(self, now: float) -> list[T]:
         """Return what leaves now of what waits."""
         urgent = self._leave(self._urgent, SENDS_MAX, now)

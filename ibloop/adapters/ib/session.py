@@ -30,6 +30,9 @@ PROOF_INTERVAL_S = 1.5
 PROOF_SPACING_S = 1.1
 """Gateways leave reqCurrentTime unanswered when it is repeated within a second (ib_insync#479)."""
 
+CANCELS_LOOK_S = 0.02
+"""How often it is looked whether the last cancel has left."""
+
 REQUEST_ID_FIRST = 1_000_000_000
 """First id of questions and data lines; every order id is lower.
 
@@ -136,6 +139,13 @@ class IbSession:
         if client is not None:
             self._lost(reason)
             close(client)
+
+    async def let_cancels_leave(self, timeout_s: float) -> None:
+        """Wait until every cancel that was asked for has left, before the connection is closed."""
+        for _ in range(int(timeout_s / CANCELS_LOOK_S)):
+            if not self.is_connected() or not self._client.cancels_waiting():
+                return
+            await asyncio.sleep(CANCELS_LOOK_S)
 
     async def prove(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Complete one round trip with the gateway, at least 1.1 s after the one before.

@@ -111,6 +111,14 @@ def released_since(db: Connection, moment: datetime, by_other_than: str) -> froz
     return frozenset(str(row[0]) for row in found)
 
 
+def released_keys(db: Connection, by_other_than: str) -> frozenset[tuple[str, str]]:
+    """Return kind and subject of every freeze that somebody else has lifted."""
+    found = db.execute(
+        "SELECT DISTINCT kind, subject FROM freezes WHERE cleared_by <> ?", (by_other_than,)
+    )
+    return frozenset((str(row[0]), str(row[1])) for row in found)
+
+
 def last_cleared_at(db: Connection, symbol: str) -> datetime | None:
     """Return when a freeze of this symbol was last lifted, ``None`` if never."""
     found = db.execute("SELECT max(cleared_at) FROM freezes WHERE symbol = ?", (symbol,))

@@ -54,20 +54,31 @@ class Mark:
 
     def write(self, stamp: Stamp) -> None:
         """Move the mark, durably. Raises: OSError when the disk does not take it."""
-        is_new = not self.path.exists()
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        if not self.path.exists():
+            self._create(stamp)
+            return
+        handle = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             # Asked each time: whoever wrote last may have been another process.
             before = _places(os.pread(handle, PLACES * PLACE_BYTES, 0))
             turn = 1 + max((turn for turn, _ in before), default=0)
             os.pwrite(handle, _place(turn, stamp), turn % PLACES * PLACE_BYTES)
-            if is_new:
-                os.fchmod(handle, FILE_MODE)
             os.fdatasync(handle)
         finally:
             os.close(handle)
-        if is_new:
-            sync_directory(self.path.parent)
+
+    def _create(self, stamp: Stamp) -> None:
+        """Make the file under another name first: an empty mark would need a person."""
+        scratch = self.path.with_name(f"{self.path.name}.new")
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        try:
+            os.fchmod(handle, FILE_MODE)
+            os.write(handle, _place(0, stamp) + _place(1, stamp))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        scratch.replace(self.path)
+        sync_directory(self.path.parent)
 
     def read(self) -> Stamp | str | None:
         """Return what is marked, why it cannot be read, or ``None`` when there is no mark."""

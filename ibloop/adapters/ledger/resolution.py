@@ -15,6 +15,7 @@ from ibloop.adapters.ledger.connection import Tx
 from ibloop.adapters.ledger.identity import identity
 from ibloop.adapters.ledger.order_rows import OrderRow
 from ibloop.adapters.ledger.stamps import next_stamp
+from ibloop.core.dropcopy import ENTERED_BY_HAND
 from ibloop.core.lifecycle import OrderEvent, OrderState
 from ibloop.core.model import Execution, Order, Tif
 from ibloop.errors import RefusedError
@@ -133,7 +134,7 @@ def _check_perm_id(tx: Tx, order: Order, decision: Decision) -> None:
 def _execution(tx: Tx, order: Order, quantity: Decimal, price: Decimal, now: datetime) -> Execution:
     """Return the executions that the broker no longer tells of, as one."""
     return Execution(
-        exec_id=f"{RESOLVED_CODE}:{order.client_order_id}.01",
+        exec_id=f"{ENTERED_BY_HAND}{order.client_order_id}.01",
         account=identity(tx.db).account,
         client_order_id=order.client_order_id,
         perm_id=order.perm_id or 0,

@@ -17,6 +17,8 @@ from ibloop.daemons.unwritable import unwritable
 
 AGAIN_S = 5.0
 """How soon a cancel is asked for again that could not be written down."""
+WRITE_AGAIN_S = 2.0
+"""How soon it is tried again to write one down."""
 WORKING = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 
 _log = log.get(__name__)
@@ -35,6 +37,7 @@ class Canceler:
         self._clock = clock
         self._actor = actor
         self._unwritten: dict[str, Moment] = {}
+        self._failed: Moment | None = None
 
     def cancel(self, doomed: Sequence[tuple[Order, str]]) -> bool:
         """Ask the broker to cancel working orders, each for its reason, and journal it.
@@ -74,16 +77,21 @@ class Canceler:
             self._judge.note_cancel(ref, now)
 
     def _is_written(self, because: dict[str, str]) -> bool:
-        now, done = self._clock.now().utc, False
-        with unwritable("orders.cancel_asked"), self._ledger.transaction() as tx:
-            # Read again: the state may have changed while the write lock was waited for.
-            for ref in _working_refs(tx.db, list(because)):
-                orders.apply(tx, ref, OrderEvent.ASK_CANCEL, now=now, actor=self._actor)
-            done = True
-        if done:
+        now = self._clock.now()
+        # Each attempt may wait for the write lock, and while it does nothing else leaves.
+        if self._failed is not None and now.age_s(self._failed) < WRITE_AGAIN_S:
+            return False
+        self._failed = now
+        with unwritable("orders.cancel_asked"):
+            with self._ledger.transaction() as tx:
+                # Read again: the state may have changed while the write lock was waited for.
+                for ref in _working_refs(tx.db, list(because)):
+                    orders.apply(tx, ref, OrderEvent.ASK_CANCEL, now=now.utc, actor=self._actor)
+            # Only now: a full disk shows at the commit.
+            self._failed = None
             for ref in because:
                 self._unwritten.pop(ref, None)
-        return done
+        return self._failed is None
 
 
 def _working(db: Connection, doomed: Sequence[Order]) -> frozenset[str]:

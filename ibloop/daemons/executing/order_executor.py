@@ -369,7 +369,8 @@ class OrderExecutor:
     def _note_trouble(self, tx: Tx, found: Trouble | None, now: datetime) -> None:
         self.trouble = found
         if found is not None:
-            key = f"{found.reason}:{found.subject}"
+            # Told each day anew: what stands still, or comes back, must not be silent.
+            key = f"{found.reason}:{found.subject}:{now:%Y-%m-%d}"
             alerts.raise_alert(
                 tx, "critical", "broker.contradicts", found.subject, found.detail, key, now
             )

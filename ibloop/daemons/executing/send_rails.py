@@ -19,6 +19,7 @@ from ibloop.core.model import Mode, Moment, Order
 from ibloop.core.risk import Verdict, reduces
 from ibloop.core.windows import quiet_at
 
+GUARD_DEGRADED = "the guard is degraded: see `ibloop guard status`"
 SKEW_S_MAX = 2.0
 """A clock that is further from IB's cannot say when an order has to die (F16)."""
 
@@ -113,7 +114,9 @@ class SendRails:
         is_degraded = guard is not None and guard.status == DEGRADED
         return Permit(
             hindrance=hindrance,
-            only_reducing="the guard cannot value the account" if is_degraded else None,
+            only_reducing="the guard is degraded: see `ibloop guard status`"
+            if is_degraded
+            else None,
             ticket=approval.ticket if approval else None,
             arming=given,
             left_usd=given.left_usd if given else None,

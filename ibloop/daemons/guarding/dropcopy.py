@@ -132,6 +132,7 @@ class DropCopy:
             prices_now=sight.quoted,
             since=since,
             unexplained=_unexplained(sight),
+            released=freezes.released_keys(db, ACTOR),
         )
 
     def _remember(self, sight: Sight, differing: set[str]) -> None:

@@ -38,7 +38,7 @@ class StreamHealth:
         """
         now = self._clock.now()
         document = read_status(self._path) or {}
-        self._count(document.get("ib_error_count"), now, market_open=market_open)
+        self._count(document.get("feed_error_count"), now, market_open=market_open)
         trouble = self._lines(document, now) if market_open else None
         self._degraded = None if trouble is None else self._degraded or now
         since = self._degraded

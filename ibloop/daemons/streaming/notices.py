@@ -40,6 +40,7 @@ class Notices:
         self.ib_lost = ""
         self._lost_ns = 0  # when that was last said
         self.errors = 0
+        self.feed_errors = 0
         self.last_error: str | None = None
         self._farms: dict[tuple[str, str], int] = {}  # broken since
         self._order_all = False
@@ -151,6 +152,8 @@ class Notices:
 
     def _count(self, notice: Notice, now_ns: int) -> None:
         self.errors += 1
+        # What is about a line marks the line, and comes in bursts; the rest is about the feed.
+        self.feed_errors += notice.symbol is None
         of = f"{notice.symbol}: " if notice.symbol else ""
         self.last_error = f"{notice.code} {of}{notice.text}"
         # Errors about lines come in bursts, again and again: each is worth a line a minute.

@@ -60,6 +60,7 @@ def report_of(seen: Seen) -> Report:
             default=None,
         ),
         "ib_error_count": seen.notices.errors,
+        "feed_error_count": seen.notices.feed_errors,
         "last_error": short(seen.notices.last_error or "") or None,
         "degraded_since": seen.degraded_since,
         "degraded_reason": short(seen.reason) or None,

@@ -73,6 +73,15 @@ def test_a_type_that_is_worse_is_told_apart_from_ticks(fast: bool) -> None:
 
 
 @pytest.mark.parametrize("fast", [True, False])
+def test_a_type_that_was_worse_for_a_moment_only_is_not_told(fast: bool) -> None:
+    """Between two looks it came and went: the line is live, and says so."""
+    feed = Feed(SYMBOLS, fast=fast)
+    live, delayed = (frame(58, 1, FIRST_NUMBER, kind) for kind in (1, 3))
+    feed.give(live + frame(1, 6, FIRST_NUMBER, 1, "3.5", "", 0) + delayed + live, [])
+    assert feed.market.worsened() == {}
+
+
+@pytest.mark.parametrize("fast", [True, False])
 def test_delayed_prices_do_not_become_live(fast: bool) -> None:
     """When the gateway goes back to live data, the delayed bid waits for a live one."""
     feed = Feed(SYMBOLS, fast=fast)

@@ -139,6 +139,24 @@ def test_what_waits_is_cut_off_with_its_connection(
     play(scenario)
 
 
+def test_an_end_is_put_off_until_the_cancels_have_left(
+    play: Any, log_of: Any, make_order: Any, until: Any
+) -> None:
+    """The executor may not be able to start again, and then nobody else asks for them."""
+
+    async def scenario(bench: Any) -> None:
+        broker, _, placed = await full(bench, log_of, make_order, until)
+        for order in placed:
+            broker.cancel(order)
+        assert broker._client.cancels_waiting() > 0
+        await broker.let_cancels_leave(10.0)
+        broker.disconnect("the end")
+        await until(lambda: kinds(bench).count(CANCEL) == len(placed), "every cancel")
+        await broker.let_cancels_leave(10.0)  # nothing to wait for without a connection
+
+    play(scenario)
+
+
 def test_the_time_is_asked_for_a_second_after_it_left(
     play: Any, log_of: Any, make_order: Any, until: Any
 ) -> None:
